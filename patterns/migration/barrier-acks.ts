@@ -1,24 +1,24 @@
 import { createHash } from "node:crypto";
 import { type Clock, MessagingError, type Timer } from "../../core/index.ts";
 import { ask } from "../../core/stores.ts";
-import { Gathering } from "./gathering.ts";
+import { CallBatcher } from "./call-batcher.ts";
 import type { Side } from "./state.ts";
 import type { BarrierAck, MigrationStore } from "./store.ts";
 
 const MOST_AT_ONCE = 500;
 
-/** So many keys are remembered; others are asked for again. */
+/** The most acknowledgements in memory. Older ones are read from the store again. */
 const MOST_KNOWN = 20_000;
 
-const LOOK_EVERY_MS = 100;
+const POLL_MS = 100;
 
-/** Names a key at one side of one source. */
+/** The scope of a key's acknowledgement: one side of one source. */
 export function ackScope(side: Side, source: string, key: string): string {
   const digest = createHash("sha256").update(`${source}\n${key}`).digest("base64url");
   return `${side}:${digest}`;
 }
 
-/** What is asked of the store of acknowledgements, and how. */
+/** The parts of {@link BarrierAcks}. */
 interface BarrierAcksParts {
   readonly store: MigrationStore;
   readonly migration: string;
@@ -26,88 +26,85 @@ interface BarrierAcksParts {
   readonly timeoutMs: number;
 }
 
-/**
- * Which keys are done at which side, up to which epoch. Asked in batches, remembered here, and asked again and again for
- * those that somebody waits for.
- */
+/** The barrier acknowledgements: which keys are done at which side, up to which epoch. Batches writes, polls and caches. */
 export class BarrierAcks {
   readonly #parts: BarrierAcksParts;
-  readonly #writes: Gathering<BarrierAck, undefined>;
+  readonly #writes: CallBatcher<BarrierAck, undefined>;
   readonly #known = new Map<string, number>();
-  readonly #wanted = new Map<string, { readonly epoch: number; readonly acknowledged: Set<() => void> }>();
+  readonly #watched = new Map<string, { readonly epoch: number; readonly acknowledged: Set<() => void> }>();
   #timer: Timer | undefined;
-  #looking = false;
+  #polling = false;
   #stopped = false;
 
   constructor(parts: BarrierAcksParts) {
     this.#parts = parts;
     const { store, migration } = parts;
-    this.#writes = new Gathering(MOST_AT_ONCE, async (barrierAcks) => {
-      await this.#ask(() => store.acknowledgeBarrier(migration, barrierAcks));
-      for (const { scope, epoch } of barrierAcks) this.#learn(scope, epoch);
+    this.#writes = new CallBatcher(MOST_AT_ONCE, async (barrierAcks) => {
+      await this.#call(() => store.acknowledgeBarrier(migration, barrierAcks));
+      for (const { scope, epoch } of barrierAcks) this.#add(scope, epoch);
       return barrierAcks.map(() => undefined);
     });
   }
 
-  /** Whether the key is known to be done up to the epoch. */
+  /** Whether the scope is known to be acknowledged up to the epoch. */
   has(scope: string, epoch: number): boolean {
     return (this.#known.get(scope) ?? 0) >= epoch;
   }
 
-  /** Rejects as the store does; then it is not known to be written. */
+  /** Stores an acknowledgement. After a rejection it may or may not be stored. */
   async write(scope: string, epoch: number): Promise<void> {
     await this.#writes.add({ scope, epoch });
   }
 
-  /** Looks for an acknowledgement until it is there, or is not wanted any more; `acknowledged` is called once. */
-  want(scope: string, epoch: number, acknowledged?: () => void): void {
-    const before = this.#wanted.get(scope);
+  /** Polls for an acknowledgement until it is stored, or until `stop`. Calls `acknowledged` once. */
+  watch(scope: string, epoch: number, acknowledged?: () => void): void {
+    const before = this.#watched.get(scope);
     const entry =
       before !== undefined && before.epoch >= epoch
         ? before
         : { epoch, acknowledged: before?.acknowledged ?? new Set<() => void>() };
     if (acknowledged !== undefined) entry.acknowledged.add(acknowledged);
-    this.#wanted.set(scope, entry);
-    this.#lookLater(before === undefined ? 0 : LOOK_EVERY_MS);
+    this.#watched.set(scope, entry);
+    this.#pollLater(before === undefined ? 0 : POLL_MS);
   }
 
   stop(): void {
     this.#stopped = true;
     if (this.#timer !== undefined) this.#parts.clock.cancel(this.#timer);
     this.#timer = undefined;
-    this.#wanted.clear();
+    this.#watched.clear();
   }
 
   start(): void {
     this.#stopped = false;
   }
 
-  #lookLater(ms: number): void {
-    if (this.#timer !== undefined || this.#looking || this.#stopped || this.#wanted.size === 0) return;
+  #pollLater(ms: number): void {
+    if (this.#timer !== undefined || this.#polling || this.#stopped || this.#watched.size === 0) return;
     this.#timer = this.#parts.clock.schedule(() => {
       this.#timer = undefined;
-      this.#looking = true;
-      this.#look()
-        // A store that is away is asked again.
+      this.#polling = true;
+      this.#poll()
+        // An unreachable store is asked again.
         .catch(() => undefined)
         .finally(() => {
-          this.#looking = false;
-          this.#lookLater(LOOK_EVERY_MS);
+          this.#polling = false;
+          this.#pollLater(POLL_MS);
         });
     }, ms);
   }
 
-  async #look(): Promise<void> {
+  async #poll(): Promise<void> {
     const { store, migration } = this.#parts;
-    const scopes = [...this.#wanted.keys()];
+    const scopes = [...this.#watched.keys()];
     for (let at = 0; at < scopes.length && !this.#stopped; at += MOST_AT_ONCE) {
       const some = scopes.slice(at, at + MOST_AT_ONCE);
-      const epochs = await this.#ask(() => store.barrierAcks(migration, some));
-      for (const [index, scope] of some.entries()) this.#learn(scope, epochs[index] ?? 0);
+      const epochs = await this.#call(() => store.barrierAcks(migration, some));
+      for (const [index, scope] of some.entries()) this.#add(scope, epochs[index] ?? 0);
     }
   }
 
-  #learn(scope: string, epoch: number): void {
+  #add(scope: string, epoch: number): void {
     if (epoch > 0) {
       const known = Math.max(this.#known.get(scope) ?? 0, epoch);
       this.#known.delete(scope);
@@ -118,13 +115,13 @@ export class BarrierAcks {
           break;
         }
     }
-    const wanted = this.#wanted.get(scope);
-    if (wanted === undefined || epoch < wanted.epoch) return;
-    this.#wanted.delete(scope);
-    for (const acknowledged of wanted.acknowledged) acknowledged();
+    const watched = this.#watched.get(scope);
+    if (watched === undefined || epoch < watched.epoch) return;
+    this.#watched.delete(scope);
+    for (const acknowledged of watched.acknowledged) acknowledged();
   }
 
-  async #ask<Result>(call: () => Promise<Result>): Promise<Result> {
+  async #call<Result>(call: () => Promise<Result>): Promise<Result> {
     const answer = await ask("migration state store", this.#parts.clock, this.#parts.timeoutMs, call);
     if ("value" in answer) return answer.value;
     throw answer.error instanceof MessagingError

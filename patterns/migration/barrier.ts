@@ -4,60 +4,60 @@ import { bucketOf } from "./buckets.ts";
 import type { Barrier } from "./carried.ts";
 import type { Follower } from "./follower.ts";
 import type { Router, Target } from "./router.ts";
-import { cameWith, epochIn, epochOf, type Side } from "./state.ts";
+import { epochIn, epochOf, epochOfMove, type Side } from "./state.ts";
 
-/** The header that says with which epoch a message was published to the new side. */
+/** The header with the epoch in which a message was published to the new broker. */
 export const EPOCH_HEADER = "x-anybroker-epoch";
 
-const FIRST_LOOK_MS = 20;
-const LATER_LOOK_MS = 250;
-/** So many looks are quick: most keys have no past. */
-const QUICK_LOOKS = 10;
-const STORE_AWAY_MS = 500;
-const MOST_AHEAD = 10_000;
+const FIRST_DELAY_MS = 20;
+const LATER_DELAY_MS = 250;
+/** How many checks use the short delay: most keys have no messages on the old broker. */
+const QUICK_CHECKS = 10;
+const STORE_UNREACHABLE_MS = 500;
+const MOST_UNREAD = 10_000;
 
-/** What an alignment works with. */
+/** The parts of {@link BarrierAlignment}. */
 interface BarrierAlignmentParts {
   readonly follower: () => Follower;
   readonly barrierAcks: BarrierAcks;
   readonly router: Router;
   /** The queue's name, or `topic..subscription`. */
   readonly source: string;
-  /** Where what stands at the source is published. */
+  /** The destination that feeds the source. */
   readonly target: Target;
 }
 
 /**
- * Stands before the handlers of an ordered destination. On the new side a key waits until its past on the old one is done:
- * until the barrier that was sent behind it was handled there.
+ * Keeps the order of keys in front of the handlers. A message of a key on the new broker waits until the key's barrier on
+ * the old broker was handled.
  */
 export class BarrierAlignment {
   readonly #parts: BarrierAlignmentParts;
-  /** How often a key was looked at in vain. */
-  readonly #looks = new Map<string, number>();
+  /** How often a key was checked without success. */
+  readonly #checks = new Map<string, number>();
 
-  /** Messages of an epoch that was not read yet, and whether the state was read since each came. */
-  readonly #ahead = new Map<string, () => boolean>();
+  /** Messages of epochs that this instance has not read, and whether it read the state after each arrival. */
+  readonly #unread = new Map<string, () => boolean>();
 
   constructor(parts: BarrierAlignmentParts) {
     this.#parts = parts;
   }
 
-  /** A barrier came: all that was before it is handled. */
-  async passed(side: Side, barrier: Barrier, key: string | undefined): Promise<Outcome | undefined> {
+  /** Handles a barrier: stores that everything before it was handled. */
+  async acknowledge(side: Side, barrier: Barrier, key: string | undefined): Promise<Outcome | undefined> {
     if (key === undefined) return undefined;
     const { barrierAcks, source } = this.#parts;
     try {
       await barrierAcks.write(ackScope(side, source, key), barrier.epoch);
       return undefined;
     } catch {
-      // It comes again, and its key waits behind it.
-      return postpone({ afterMs: STORE_AWAY_MS });
+      // The barrier is delivered again, and its key waits.
+      return postpone({ afterMs: STORE_UNREACHABLE_MS });
     }
   }
 
-  /** Undefined for a message that may be handled now; takes the header off it. */
-  open(side: Side, delivery: Delivery): Outcome | undefined {
+  /** Removes the epoch header. Returns undefined if the message may be handled now. */
+  admit(side: Side, delivery: Delivery): Outcome | undefined {
     const { key, headers } = delivery;
     const stamp = headers[EPOCH_HEADER];
     if (stamp === undefined) return undefined;
@@ -67,35 +67,36 @@ export class BarrierAlignment {
     const { state } = follower();
     const epoch = epochIn(stamp);
     if (epoch === undefined) return undefined;
-    // Others have moved on, and this instance has not read it yet.
+    // Other instances know this epoch, and this one has not read it yet.
     if (state === undefined || epochOf(state) < epoch)
-      return this.#isForged(delivery.id) ? undefined : postpone({ afterMs: FIRST_LOOK_MS });
-    this.#ahead.delete(delivery.id);
-    const came = cameWith(state.shares, epoch, bucketOf(key));
-    if (came === 0 || state.drained.from >= came) return undefined;
+      return this.#isForged(delivery.id) ? undefined : postpone({ afterMs: FIRST_DELAY_MS });
+    this.#unread.delete(delivery.id);
+    const moveEpoch = epochOfMove(state.shares, epoch, bucketOf(key));
+    if (moveEpoch === 0 || state.drained.from >= moveEpoch) return undefined;
     const scope = ackScope("from", source, key);
-    if (barrierAcks.has(scope, came)) {
-      this.#looks.delete(scope);
+    if (barrierAcks.has(scope, moveEpoch)) {
+      this.#checks.delete(scope);
       return undefined;
     }
-    barrierAcks.want(scope, came);
-    if (!follower().isQuiet("from")) router.mark("from", target, key, delivery.routingKey, `${scope} ${came}`);
-    const looks = (this.#looks.get(scope) ?? 0) + 1;
-    this.#looks.set(scope, looks);
-    return postpone({ afterMs: looks <= QUICK_LOOKS ? FIRST_LOOK_MS : LATER_LOOK_MS });
+    barrierAcks.watch(scope, moveEpoch);
+    if (!follower().isDraining("from"))
+      router.sendBarrier("from", target, key, delivery.routingKey, `${scope} ${moveEpoch}`);
+    const checks = (this.#checks.get(scope) ?? 0) + 1;
+    this.#checks.set(scope, checks);
+    return postpone({ afterMs: checks <= QUICK_CHECKS ? FIRST_DELAY_MS : LATER_DELAY_MS });
   }
 
-  /** Whoever publishes with an epoch has read it: what is read after its message came shows it, if there ever was one. */
+  /** A publisher reads an epoch before it uses it. So an epoch that a later reading does not show is forged. */
   #isForged(id: string): boolean {
-    const wasReadSince = this.#ahead.get(id);
+    const wasReadSince = this.#unread.get(id);
     if (wasReadSince === undefined) {
-      this.#ahead.set(id, this.#parts.follower().readingFromNow());
-      const [oldest = ""] = this.#ahead.keys();
-      if (this.#ahead.size > MOST_AHEAD) this.#ahead.delete(oldest);
+      this.#unread.set(id, this.#parts.follower().readingFromNow());
+      const [oldest = ""] = this.#unread.keys();
+      if (this.#unread.size > MOST_UNREAD) this.#unread.delete(oldest);
       return false;
     }
     if (!wasReadSince()) return false;
-    this.#ahead.delete(id);
+    this.#unread.delete(id);
     return true;
   }
 }

@@ -17,14 +17,14 @@ import {
   withHeaders,
 } from "../../core/system-headers.ts";
 
-/** Whether a dead letter only says where its message is stored: on the other broker it would lead nowhere. */
+/** Whether a dead letter is a reference. The other broker cannot resolve it. */
 export function isReference({ headers }: IncomingMessage): boolean {
   return headers[HEADER.deadReference] !== undefined;
 }
 
 /**
- * The messages that dead letters refer to, as dead letters of their own. They are too large for most copies, so they are read
- * and sent one after another: one is in memory at a time.
+ * Sends the messages that dead letters refer to, as dead letters. They are too large for most copies: one is read and sent
+ * at a time.
  */
 export class BridgeOriginals {
   readonly #from: BrokerInternals;
@@ -34,7 +34,7 @@ export class BridgeOriginals {
     this.#from = from;
   }
 
-  /** Calls for each. Rejects if they cannot be had, with `invalid` if they are gone, and as the call does. */
+  /** Calls `send` for each. Rejects with `invalid` if the message is gone, if it cannot be read, and as `send` does. */
   each(of: DeadLettersAddress, letter: IncomingMessage, send: (whole: IncomingMessage) => Promise<unknown>) {
     const sent = this.#last.then(async () => {
       for (const message of await this.#resolve(of, letter)) {
@@ -51,8 +51,8 @@ export class BridgeOriginals {
     const where = letter.headers[HEADER.deadReference];
     const found = await adapter.resolve?.(of, letter).catch((cause: unknown) => {
       if (!isMessagingError(cause, "not-found")) throw cause;
-      // It is about this message only.
-      const text = `message ${letter.id} is gone from ${where}, where its dead letter refers to; discard the dead letter`;
+      // A failure of one message: it does not end the bridge.
+      const text = `${where} has no message ${letter.id} any more, which a dead letter refers to; discard the dead letter`;
       throw new MessagingError("invalid", text, { cause });
     });
     if (found !== undefined) return found;
@@ -64,25 +64,25 @@ export class BridgeOriginals {
 }
 
 /**
- * The message as it is sent to the other broker: under its id, with everything that it carries. What is left of a delay and
- * of a time to live goes on. Throws `too-large` for what the other broker does not take, and why for what nobody could read.
+ * Makes the copy for the other broker: the same id and content, with the rest of its delay and time to live. Throws
+ * `too-large` if it is over the other broker's limits, and the reason if the message could not be read.
  */
 export function movedCopy(incoming: IncomingMessage, to: BrokerInternals, priorities: number): OutgoingMessage {
   const { id, key, routingKey, body, contentType, priority = 0, foreign } = incoming;
   const { capabilities, name } = to.adapter;
-  // Its body is not here: a copy would be of nothing.
+  // The body could not be read.
   if (incoming.unreadable !== undefined) throw incoming.unreadable;
-  // A consumer there would take a copy without them for the message.
+  // A copy would lack headers.
   if (incoming.unreadHeaders !== undefined) throw incoming.unreadHeaders;
   refuseLarge(incoming, to);
   const now = to.clock.now();
   const delayMs = Math.min(Math.max((timeHeader(incoming.headers, HEADER.dueAt) ?? now) - now, 0), LONGEST_MS);
   const { maxMs } = capabilities.delay;
   if (delayMs > 0 && capabilities.delay.support === "unsupported") {
-    throw new MessagingError("unsupported", `message ${id} is to be delivered later, and ${name} has no delay`);
+    throw new MessagingError("unsupported", `message ${id} has a delay, and ${name} has none; move it when it is due`);
   }
   const headers = withHeaders(incoming.headers, {
-    // One more than before, also so that a broker which drops duplicates tells it from its own message of before.
+    // Also lets a broker with deduplication tell the copy from its own earlier message.
     [HEADER.moves]: String(numberHeader(incoming.headers, HEADER.moves, 0) + 1),
     ...(delayMs > maxMs ? {} : { [HEADER.dueAt]: undefined }),
     ...known(incoming),
@@ -103,7 +103,7 @@ export function movedCopy(incoming: IncomingMessage, to: BrokerInternals, priori
   };
 }
 
-/** What the old broker tells of a message of another sender, and the new one could not. */
+/** What the old broker knows about a foreign message, as headers. */
 function known({ headers, id, sentAt, expiresAt }: IncomingMessage): Record<string, string> {
   const known: Record<string, string> = {};
   if (sentAt !== undefined && publishedAt(headers, id) === undefined) known[HEADER.publishedAt] = String(sentAt);
@@ -121,5 +121,5 @@ function refuseLarge({ id, body, headers }: IncomingMessage, { adapter }: Broker
   if (body.length <= maxMessageBytes && count <= maxHeaders && bytes <= maxHeaderBytes) return;
   const has = `message ${id} has a body of ${body.length} bytes and ${count} headers of ${bytes} bytes`;
   const takes = `${adapter.name} takes ${maxMessageBytes}, ${maxHeaders} and ${maxHeaderBytes}`;
-  throw new MessagingError("too-large", `${has}, and ${takes}; it stays where it is. Handle it there`);
+  throw new MessagingError("too-large", `${has}, and ${takes}; it stays where it is: consume it there`);
 }

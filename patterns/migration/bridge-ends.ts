@@ -13,112 +13,108 @@ import {
   type WorkAddress,
 } from "../../core/index.ts";
 
-/** Which messages of a queue or subscription are moved. */
+/** What a bridge moves: messages or dead letters. */
 export type BridgeContent = "messages" | "dead-letters";
 
 /** The options of {@link bridge}. */
 export interface BridgeOptions {
-  /** What is moved: a queue, or a subscription made by `subscription()`. */
+  /** The source: a queue, or a subscription made by `subscription()`. */
   readonly source: Destination;
   /**
-   * Where it goes: a queue, a topic or a subscription. Default: what has the name of the source on the other broker; from a
-   * subscription that is the subscription itself, so that no other one sees its events.
+   * The target: a queue, a topic or a subscription. Default: the source's name on the other broker. A subscription goes to
+   * the subscription, not to its topic.
    */
   readonly target?: Destination;
-  /**
-   * `messages`, or `dead-letters`, which are dead letters of the target afterwards. Default `messages`.
-   */
+  /** `messages` or `dead-letters`. Dead letters become dead letters of the target. Default `messages`. */
   readonly content?: BridgeContent;
-  /** Whether `run` ends when the source is empty, or goes on until it is stopped. Default `drained`. */
+  /** Whether `run` ends when the source is empty, or continues until it is stopped. Default `drained`. */
   readonly until?: "drained" | "stopped";
-  /** The most messages per second. Default: no limit. `setRate` changes it. */
+  /** The most messages per second. Default: no limit. Change it with `setRate`. */
   readonly rate?: number;
-  /** The most messages in hand. Default 1,000. */
+  /** The most messages in flight. Default 1,000. */
   readonly maxMessages?: number;
-  /** The most bytes of bodies in hand; a single larger one goes alone. Default 32 MiB. */
+  /** The most bytes of bodies in flight; a larger message goes alone. Default 32 MiB. */
   readonly maxBytes?: number;
   /**
-   * How long the source has to be seen empty where its broker only estimates how much stands there, in milliseconds.
-   * Default 10,000.
+   * How long a source must be empty on a broker that only estimates depths, such as SQS, in milliseconds. Default 10,000.
    */
   readonly emptyForMs?: number;
-  /** Told at most twice a second, and at the end. What it throws is ignored. */
+  /** Called at most twice a second, and at the end. What it throws is ignored. */
   readonly onProgress?: (status: BridgeStatus) => void;
 }
 
-/** Why a message was left where it stood. */
+/** A message that stays on the old broker, and why. */
 export interface LeftMessage {
   readonly id: string;
-  /** `too-large`, `refused`, …; of a message behind another of its key that was left, the error of that one. */
+  /** `too-large`, `refused` and so on. A message behind it with the same key has the same error. */
   readonly error: MessagingError;
 }
 
 /** A snapshot of a bridge. Counts are since it was made. */
 export interface BridgeStatus {
-  /** As people read it: `orders`, `order.placed..billing.dlq`. */
+  /** For messages: `orders`, `order.placed..billing.dlq`. */
   readonly source: string;
   readonly target: string;
   readonly state: "new" | "running" | "paused" | "ended";
-  /** Confirmed on the new broker and gone from the old one. */
+  /** Confirmed on the new broker, and removed from the old one. */
   readonly moved: number;
-  /** Confirmed on the new broker and, since the old one had taken them back meanwhile, moved once more under the same id. */
+  /** Confirmed on the new broker, but lost on the old one before the ack. They are moved again under the same id. */
   readonly repeated: number;
-  /** Taken and not yet settled. */
+  /** Delivered and not settled. */
   readonly inHand: number;
-  /** Left where they stood: the other broker refuses them. */
+  /** Left on the old broker, because the new one refuses them. */
   readonly left: number;
-  /** Not moved because they do not match the filter of the source; see `ConsumerStatus.filtered`. */
+  /** Not moved, because they do not match the subscription's filter; see `ConsumerStatus.filtered`. */
   readonly filtered: number;
-  /** Messages that still stand at the source, as far as it was asked; undefined before. */
+  /** Messages at the source when it was last asked; undefined before. */
   readonly remaining: number | undefined;
-  /** Messages per second, over the last seconds. */
+  /** Messages per second over the last seconds. */
   readonly rate: number;
-  /** Why nothing moves for now; it goes on trying. */
+  /** Why no message moves now. The bridge tries again. */
   readonly stalled: MessagingError | undefined;
 }
 
-/** What a bridge did. */
+/** The result of a run. */
 export interface BridgeResult {
-  /** `drained`: nothing is left, but for what is in `left`. `stopped`: by `stop` or the signal. `failed`: see `error`. */
+  /** `drained`: only the messages in `left` remain. `stopped`: by `stop` or the signal. `failed`: see `error`. */
   readonly end: "drained" | "stopped" | "failed";
   readonly moved: number;
   readonly repeated: number;
-  /** How many were left where they stood. */
+  /** How many messages stay on the old broker. */
   readonly left: number;
-  /** How many were not moved because they do not match the filter of the source. */
+  /** How many were not moved, because they do not match the subscription's filter. */
   readonly filtered: number;
-  /** The first hundred of them. */
+  /** The first hundred that stay. */
   readonly leftMessages: readonly LeftMessage[];
   readonly durationMs: number;
-  /** Why nothing can be moved at all, as in `not-found` or `unauthorized`. */
+  /** Why nothing can be moved, as in `not-found` or `unauthorized`. */
   readonly error: MessagingError | undefined;
 }
 
 /** Moves messages from one broker to another. */
 export interface Bridge {
   /**
-   * Rejects with what {@link Bridge.run} would reject with before it moves anything: `closed` if one of the broker objects
-   * is not started, and `invalid` if source and target are one and the same, or the source is a subscription of the target,
-   * as far as the adapters can tell.
+   * Checks source and target. Rejects with `closed` if a broker object is not started. Rejects with `invalid` if source and
+   * target are the same, or the source is a subscription of the target, as far as the adapters can tell.
    */
   check(): Promise<void>;
   /**
-   * Moves. Resolves when it ended, whatever the reason; rejects as {@link Bridge.check} does, and with `not-found` if there
-   * is no such source. A second call while it runs shares the first; after it ended it goes on.
+   * Moves messages. Resolves when it ended, for any reason. Rejects as {@link Bridge.check} does, and with `not-found` if
+   * the source does not exist. Calls during a run share it; a call after its end starts another.
    */
   run(options?: { readonly signal?: AbortSignal }): Promise<BridgeResult>;
-  /** Takes nothing more, and gives back what was not sent. */
+  /** Takes no more messages, and requeues those that were not sent. */
   pause(): void;
-  /** Goes on after {@link Bridge.pause}. */
+  /** Continues after {@link Bridge.pause}. */
   resume(): void;
-  /** Messages per second from now on; undefined for no limit. */
+  /** Sets the messages per second; undefined for no limit. */
   setRate(rate: number | undefined): void;
-  /** Takes nothing more, waits for the confirms of what was sent, and gives back the rest. A second call waits for the first. */
+  /** Takes no more messages, waits for confirms, and requeues the rest. A second call waits for the first. */
   stop(): Promise<void>;
   status(): BridgeStatus;
 }
 
-/** Where a destination's messages stand or go. Throws `invalid` for what is none. */
+/** The address of a destination. Throws `invalid` for anything else. */
 export function addressOf(destination: Destination): QueueAddress | TopicAddress | SubscriptionAddress {
   switch (destination?.kind) {
     case "queue":
@@ -132,46 +128,46 @@ export function addressOf(destination: Destination): QueueAddress | TopicAddress
   }
 }
 
-/** Whether a destination keeps its keys in order: a subscription, as its topic does. */
+/** Whether a destination is ordered. A subscription is ordered if its topic is. */
 export function isOrdered(destination: Destination): boolean {
   const of = destination.kind === "subscription" ? destination.topic : destination;
   return of.options.ordered === true;
 }
 
-/** Where a bridge takes from and puts to. */
+/** The checked ends of a bridge. */
 export interface BridgeEnds {
   readonly source: Source;
   readonly target: Address;
-  /** Whether the keys of the source are kept in order. */
+  /** Whether the source is ordered. */
   readonly ordered: boolean;
-  /** Whether the target is sent to in order. */
+  /** Whether the target is ordered. */
   readonly targetOrdered: boolean;
-  /** How a subscription is read, where its broker applies that while reading. */
+  /** The subscription's options, for brokers that apply them while reading. */
   readonly subscription: SubscriptionDeclaration | undefined;
-  /** How many priorities the target has. */
+  /** The number of priorities of the target. */
   readonly priorities: number;
-  /** An event that no subscription of the target takes may be let go. */
+  /** Whether the target discards events that match no subscription. */
   readonly discardUnroutable: boolean;
 }
 
-/** Throws `invalid` for ends between which nothing can be moved. */
+/** Throws `invalid` if nothing can be moved between these ends. */
 export function endsOf(options: BridgeOptions, to: BrokerInternals): BridgeEnds {
   const { source, target: other = source, content = "messages" } = options;
   const from = addressOf(source);
   if (from.kind === "topic") {
-    const what = `nothing stands on topic "${from.name}" itself`;
-    throw new MessagingError("invalid", `bridge { source }: ${what}; move from a subscription of it`);
+    const what = `topic "${from.name}" stores no messages itself`;
+    throw new MessagingError("invalid", `bridge { source }: ${what}; use a subscription of it`);
   }
   const of = addressOf(other);
   if (content !== "messages" && of.kind === "topic") {
-    throw new MessagingError("invalid", `bridge { target }: ${content} go to a queue or subscription, and to no topic`);
+    throw new MessagingError("invalid", `bridge { target }: ${content} go to a queue or subscription, not to a topic`);
   }
   const { levels, support } = to.adapter.capabilities.priority;
   const declared = other.kind === "queue" ? (other.options.priorities ?? 1) : 1;
   return {
     source: content === "messages" ? from : { kind: content, of: from },
     target: content === "dead-letters" ? { kind: content, of: of as WorkAddress } : of,
-    // Dead letters have no order to keep any more.
+    // Dead letters are not ordered.
     ordered: content === "messages" && isOrdered(source),
     targetOrdered: content !== "dead-letters" && isOrdered(other),
     subscription: content === "messages" ? declarationOf(source) : undefined,
@@ -195,15 +191,15 @@ function declarationOf(source: Destination): SubscriptionDeclaration | undefined
 
 const CONTENTS: readonly BridgeContent[] = ["messages", "dead-letters"];
 
-/** Refuses what is no content. */
+/** Throws `invalid` for anything else. */
 export function checkContent(content: unknown): void {
   if (content === undefined || CONTENTS.includes(content as BridgeContent)) return;
   throw new MessagingError("invalid", `bridge { content } takes ${CONTENTS.join(", ")}, not ${String(content)}`);
 }
 
 /**
- * Rejects with `invalid` where a bridge leads to its own source: what it moved would come again, for ever. Two broker
- * objects are one server as far as their adapters can tell.
+ * Rejects with `invalid` if the bridge leads back to its source: messages would move for ever. Whether two broker objects
+ * use the same server is asked of their adapters.
  */
 export async function refuseItself(from: BrokerInternals, to: BrokerInternals, ends: BridgeEnds): Promise<void> {
   const { source, target } = ends;
@@ -217,11 +213,11 @@ export async function refuseItself(from: BrokerInternals, to: BrokerInternals, e
   const how = returns ? "is a subscription of" : "is";
   throw new MessagingError(
     "invalid",
-    `bridge would move ${describeAddress(source)} to itself for ever: its source ${how} the target ${describeAddress(target)}, on the same broker; name another broker, or another target`,
+    `bridge would move ${describeAddress(source)} to itself for ever: the source ${how} the target ${describeAddress(target)}, on the same broker; use another broker, or another target`,
   );
 }
 
-/** What cannot be asked is told by the run itself. */
+/** Errors are ignored here: the run meets them too. */
 async function identitiesOf({ adapter }: BrokerInternals, of: Address): Promise<readonly unknown[]> {
   try {
     return (await adapter.identities?.(of)) ?? [];

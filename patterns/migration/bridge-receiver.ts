@@ -9,39 +9,39 @@ import type {
   Timer,
 } from "../../core/index.ts";
 import type { BridgeEnds } from "./bridge-ends.ts";
-import { Gathering } from "./gathering.ts";
+import { CallBatcher } from "./call-batcher.ts";
 
-/** Leases are renewed three times before they end. */
+/** How many times a lease is renewed before it would end. */
 const RENEWALS = 3;
 
-/** What an intake tells its bridge. */
-interface BridgeReceiverOwner {
+/** The callbacks of a {@link BridgeReceiver}. */
+interface BridgeReceiverEvents {
   deliver(batch: readonly IncomingMessage[]): void;
   lost(tokens: readonly DeliveryToken[] | "all"): void;
   revoke(tokens: readonly DeliveryToken[]): void;
   stalled(error: MessagingError | undefined): void;
   filtered(count: number): void;
-  /** Everything in hand, whose leases are to be kept. */
+  /** All deliveries in flight. Their leases are renewed. */
   tokens(): readonly DeliveryToken[];
 }
 
 /** The receiver at the old broker, with its leases and settlements. */
 export class BridgeReceiver {
   readonly #receiver: Receiver;
-  readonly #acks: Gathering<DeliveryToken, SettleResult>;
-  readonly #owner: BridgeReceiverOwner;
+  readonly #acks: CallBatcher<DeliveryToken, SettleResult>;
+  readonly #events: BridgeReceiverEvents;
   readonly #internals: BrokerInternals;
   #prefetch: number;
   #renewal: Timer | undefined;
   #renewing: Promise<void> = Promise.resolve();
   #closed = false;
 
-  private constructor(receiver: Receiver, prefetch: number, owner: BridgeReceiverOwner, internals: BrokerInternals) {
+  private constructor(receiver: Receiver, prefetch: number, events: BridgeReceiverEvents, internals: BrokerInternals) {
     this.#receiver = receiver;
-    this.#acks = new Gathering(Number.POSITIVE_INFINITY, (tokens) =>
+    this.#acks = new CallBatcher(Number.POSITIVE_INFINITY, (tokens) =>
       receiver.settle(tokens.map((token) => ({ token, action: "ack" }))),
     );
-    this.#owner = owner;
+    this.#events = events;
     this.#prefetch = prefetch;
     this.#internals = internals;
     this.#renewLater();
@@ -52,19 +52,19 @@ export class BridgeReceiver {
     internals: BrokerInternals,
     ends: BridgeEnds,
     prefetch: number,
-    owner: BridgeReceiverOwner,
+    events: BridgeReceiverEvents,
   ): Promise<BridgeReceiver> {
     const { source, ordered, subscription } = ends;
     const sink: DeliverySink = {
-      deliver: (batch) => owner.deliver(batch),
-      lost: (tokens) => owner.lost(tokens),
-      revoke: (tokens) => owner.revoke(tokens),
-      stalled: (cause) => owner.stalled(cause),
-      flowing: () => owner.stalled(undefined),
-      filtered: (count) => owner.filtered(count),
+      deliver: (batch) => events.deliver(batch),
+      lost: (tokens) => events.lost(tokens),
+      revoke: (tokens) => events.revoke(tokens),
+      stalled: (cause) => events.stalled(cause),
+      flowing: () => events.stalled(undefined),
+      filtered: (count) => events.filtered(count),
     };
     const options = { prefetch, ordered, ...(subscription === undefined ? {} : { subscription }) };
-    return new BridgeReceiver(await internals.adapter.receive(source, options, sink), prefetch, owner, internals);
+    return new BridgeReceiver(await internals.adapter.receive(source, options, sink), prefetch, events, internals);
   }
 
   prefetch(count: number): void {
@@ -78,7 +78,7 @@ export class BridgeReceiver {
     return this.#acks.add(token);
   }
 
-  /** Gives back, once no renewal is under way that would undo it. */
+  /** Requeues. Waits for a renewal in progress, which would undo it. */
   async requeue(tokens: readonly DeliveryToken[]): Promise<void> {
     await this.#renewing;
     if (tokens.length > 0) await this.#receiver.settle(tokens.map((token) => ({ token, action: "requeue" })));
@@ -100,10 +100,10 @@ export class BridgeReceiver {
   }
 
   async #renew(): Promise<void> {
-    const tokens = this.#owner.tokens();
+    const tokens = this.#events.tokens();
     if (tokens.length === 0) return;
     const kept = await this.#receiver.extend(tokens);
     const lost = tokens.filter((_, index) => kept[index] === false);
-    if (lost.length > 0) this.#owner.lost(lost);
+    if (lost.length > 0) this.#events.lost(lost);
   }
 }

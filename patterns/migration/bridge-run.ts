@@ -20,7 +20,7 @@ const MOST_SHOWN = 100;
 const RATE_SPAN_MS = 5_000;
 const RATE_STEP_MS = 500;
 
-/** What a bridge counts, since it was made. */
+/** The counters of a bridge since it was made. */
 export class BridgeTally {
   moved = 0;
   repeated = 0;
@@ -39,7 +39,7 @@ export class BridgeTally {
     if (this.leftMessages.length < MOST_SHOWN) this.leftMessages.push({ id, error });
   }
 
-  /** What was left comes again when the bridge goes on. */
+  /** A new run takes messages that were left before again. */
   begin(): void {
     this.left = 0;
     this.leftMessages.length = 0;
@@ -58,12 +58,12 @@ export class BridgeTally {
   }
 }
 
-/** The first prefetch, until something is known of the sizes of bodies. */
+/** The first prefetch, until body sizes are known. */
 const FIRST = 64;
-/** How much one body counts in the mean. */
+/** The weight of one body in the moving mean. */
 const WEIGHT = 1 / 64;
 
-/** How many messages may be in hand, bounded in number and in bytes. */
+/** Computes the prefetch from the limits of messages and bytes. */
 export class BridgePrefetch {
   readonly #maxMessages: number;
   readonly #maxBytes: number;
@@ -74,14 +74,13 @@ export class BridgePrefetch {
     this.#maxBytes = maxBytes;
   }
 
-  /** One arrived. */
   arrived(bytes: number): void {
     const before = this.#meanBytes ?? bytes;
-    // A larger one counts at once, smaller ones by and by.
+    // The mean follows larger bodies at once, and smaller ones slowly.
     this.#meanBytes = bytes > before ? bytes : before + (bytes - before) * WEIGHT;
   }
 
-  /** Of those not `kept` for good. */
+  /** The prefetch. Messages that are `kept` until the end do not count. */
   size(kept: number): number {
     const most =
       this.#meanBytes === undefined ? FIRST : Math.max(1, Math.floor(this.#maxBytes / (this.#meanBytes + 1)));
@@ -89,33 +88,33 @@ export class BridgePrefetch {
   }
 }
 
-/** A message in the hands of a bridge. */
-interface InHand {
+/** A message that is delivered and not settled. */
+interface InFlightMessage {
   readonly message: IncomingMessage;
-  /** `left`: it cannot go, and is held so that it does not come again and again. */
+  /** `left`: it cannot be moved, and is held so that it is not delivered again. */
   state: "waiting" | "sending" | "acknowledging" | "left";
-  /** The old broker has it back. */
+  /** The old broker took it back. */
   lost: boolean;
-  /** Sends without an answer, in a row. */
+  /** Failed sends in a row. */
   failures: number;
 }
 
 /**
- * What may be sent next. Where order is kept, one message of a key at a time, oldest first; behind one that has to stay,
- * its key stays.
+ * The messages to send next. If the source is ordered, one message of a key at a time. Behind a message that cannot be
+ * moved, the messages of its key stay too.
  */
 class BridgeKeyQueues {
   readonly #ordered: boolean;
-  readonly #ready = new Fifo<InHand>();
-  /** Keys with something under way, and what waits behind it. */
-  readonly #busy = new Map<string, Fifo<InHand>>();
+  readonly #ready = new Fifo<InFlightMessage>();
+  /** Keys with a message in progress, and the messages that wait behind it. */
+  readonly #busy = new Map<string, Fifo<InFlightMessage>>();
   readonly #stuck = new Map<string, MessagingError>();
 
   constructor(ordered: boolean) {
     this.#ordered = ordered;
   }
 
-  push(held: InHand): void {
+  push(held: InFlightMessage): void {
     const { key } = held.message;
     if (!this.#ordered || key === undefined) {
       this.#ready.push(held);
@@ -130,22 +129,22 @@ class BridgeKeyQueues {
     this.#ready.push(held);
   }
 
-  take(): InHand | undefined {
+  take(): InFlightMessage | undefined {
     return this.#ready.shift();
   }
 
-  /** To be sent again, before all others. */
-  putBack(held: InHand): void {
+  /** Sends a message again, before all others. */
+  putBack(held: InFlightMessage): void {
     this.#ready.putBack([held]);
   }
 
-  /** Why a message cannot go, because one of its key before it could not. */
-  stuck({ message: { key } }: InHand): MessagingError | undefined {
+  /** Why a message cannot go: the error of an earlier message of its key. */
+  stuck({ message: { key } }: InFlightMessage): MessagingError | undefined {
     return this.#ordered && key !== undefined ? this.#stuck.get(key) : undefined;
   }
 
-  /** One is done with; `error` if it stays, and its key with it. */
-  leave({ message: { key } }: InHand, error?: MessagingError): void {
+  /** Ends a message and starts the next of its key; with an error, the messages of its key stay. */
+  leave({ message: { key } }: InFlightMessage, error?: MessagingError): void {
     if (!this.#ordered || key === undefined) return;
     if (error !== undefined) this.#stuck.set(key, error);
     const next = this.#busy.get(key)?.shift();
@@ -153,7 +152,6 @@ class BridgeKeyQueues {
     else this.#ready.push(next);
   }
 
-  /** Empties the queues of what waits. */
   clear(): void {
     this.#ready.clear();
     this.#busy.clear();
@@ -161,7 +159,7 @@ class BridgeKeyQueues {
   }
 }
 
-/** What says that the other broker will never take the message. */
+/** Errors with which the other broker refuses one message for good. */
 const REFUSED: ReadonlySet<MessagingErrorCode> = new Set<MessagingErrorCode>([
   "too-large",
   "refused",
@@ -169,15 +167,11 @@ const REFUSED: ReadonlySet<MessagingErrorCode> = new Set<MessagingErrorCode>([
   "unsupported",
   "unroutable",
 ]);
-/** What says that it takes none at all. */
-const HOPELESS: ReadonlySet<MessagingErrorCode> = new Set<MessagingErrorCode>([
-  "not-found",
-  "unauthorized",
-  "conflict",
-]);
-/** More are not held apart: whoever refuses so many refuses all. */
+/** Errors with which it refuses every message. */
+const FATAL: ReadonlySet<MessagingErrorCode> = new Set<MessagingErrorCode>(["not-found", "unauthorized", "conflict"]);
+/** With more refused messages, the bridge fails. */
 const MOST_LEFT = 10_000;
-/** How long a close waits for acknowledgements, which a broker may refuse for now, and for what it gives back. */
+/** How long a close waits for acks and requeues, which the broker may delay. */
 const SETTLE_MS = 5_000;
 const AGAIN = { firstMs: 100, maxMs: 5_000 };
 
@@ -189,24 +183,24 @@ interface RunParts {
   readonly tally: BridgeTally;
   readonly prefetch: BridgePrefetch;
   readonly pacer: Pace;
-  /** Something came or went. */
+  /** A message arrived or was moved. */
   readonly moved: () => void;
-  /** Nothing can be moved at all. */
+  /** No message can be moved. */
   readonly failed: (error: MessagingError) => void;
 }
 
-/** Takes, sends, and acknowledges, from one opening of the source to its closing. */
+/** One run of a bridge, from opening the source to closing it. */
 export class BridgeRun {
   readonly #parts: RunParts;
   readonly #queues: BridgeKeyQueues;
   readonly #originals: BridgeOriginals;
-  readonly #held = new Map<DeliveryToken, InHand>();
+  readonly #held = new Map<DeliveryToken, InFlightMessage>();
   readonly #timers = new Set<Timer>();
   #left = 0;
   #sending = 0;
   #paused = false;
   #closing = false;
-  #intake: BridgeReceiver | undefined;
+  #receiver: BridgeReceiver | undefined;
   #idle: { readonly holds: () => boolean; readonly done: () => void } | undefined;
   stalled: MessagingError | undefined = undefined;
 
@@ -218,7 +212,7 @@ export class BridgeRun {
 
   async open(): Promise<void> {
     const { from, ends, prefetch } = this.#parts;
-    this.#intake = await BridgeReceiver.open(from, ends, prefetch.size(0), {
+    this.#receiver = await BridgeReceiver.open(from, ends, prefetch.size(0), {
       deliver: (batch) => this.#deliver(batch),
       lost: (tokens) => this.#lose(tokens),
       revoke: (tokens) => this.#revoke(tokens),
@@ -235,12 +229,12 @@ export class BridgeRun {
     this.pump();
   }
 
-  /** In hand, those that stay included. */
+  /** Messages in flight, including those that stay. */
   get held(): number {
     return this.#held.size;
   }
 
-  /** Held to be left where they were. */
+  /** Messages that stay. */
   get left(): number {
     return this.#left;
   }
@@ -252,13 +246,13 @@ export class BridgeRun {
     else this.pump();
   }
 
-  /** Sends what may be sent. What is delivered before the intake is there waits for it: it could not be acknowledged. */
+  /** Sends all that may be sent. Waits for the receiver to be open, since acks need it. */
   pump(): void {
-    while (!this.#paused && !this.#closing && this.#intake !== undefined) {
+    while (!this.#paused && !this.#closing && this.#receiver !== undefined) {
       const held = this.#queues.take();
       if (held === undefined) return;
       if (held.lost) {
-        this.#over(held);
+        this.#finish(held);
         continue;
       }
       const stuck = this.#queues.stuck(held);
@@ -276,7 +270,7 @@ export class BridgeRun {
   #deliver(batch: readonly IncomingMessage[]): void {
     this.stalled = undefined;
     for (const message of batch) {
-      const held: InHand = { message, state: "waiting", lost: false, failures: 0 };
+      const held: InFlightMessage = { message, state: "waiting", lost: false, failures: 0 };
       this.#held.set(message.token, held);
       this.#parts.prefetch.arrived(message.body.length);
       this.#queues.push(held);
@@ -287,7 +281,7 @@ export class BridgeRun {
     else this.pump();
   }
 
-  #send(held: InHand): void {
+  #send(held: InFlightMessage): void {
     const { source } = this.#parts.ends;
     let sent: Promise<unknown>;
     try {
@@ -307,30 +301,30 @@ export class BridgeRun {
     );
   }
 
-  /** Throws for what the other broker cannot take. */
+  /** Throws if the other broker cannot take the message. */
   #copy(message: IncomingMessage): Promise<unknown> {
     const { to, ends } = this.#parts;
     return to.sendCopy(ends.target, ends.targetOrdered, movedCopy(message, to, ends.priorities));
   }
 
-  #sent(held: InHand): void {
+  #sent(held: InFlightMessage): void {
     this.#sending--;
     held.state = "acknowledging";
     const { tally, moved } = this.#parts;
     moved();
-    if (held.lost || this.#intake === undefined) {
+    if (held.lost || this.#receiver === undefined) {
       tally.repeated++;
-      this.#over(held);
+      this.#finish(held);
       return;
     }
-    this.#intake.ack(held.message.token).then((result) => {
+    this.#receiver.ack(held.message.token).then((result) => {
       if (result === "settled") tally.moved++;
       else tally.repeated++;
-      this.#over(held);
+      this.#finish(held);
     });
   }
 
-  #failed(held: InHand, cause: unknown): void {
+  #failed(held: InFlightMessage, cause: unknown): void {
     this.#sending--;
     const { ends, failed, from } = this.#parts;
     const what = `message ${held.message.id} could not be moved`;
@@ -340,7 +334,7 @@ export class BridgeRun {
       this.#sent(held);
     } else if (REFUSED.has(error.code)) {
       this.#leave(held, error);
-    } else if (HOPELESS.has(error.code) || (error.code === "closed" && !this.#closing)) {
+    } else if (FATAL.has(error.code) || (error.code === "closed" && !this.#closing)) {
       failed(error);
     } else if (!this.#closing) {
       this.stalled = error;
@@ -356,32 +350,32 @@ export class BridgeRun {
       );
       this.#timers.add(timer);
     }
-    this.#check();
+    this.#checkIdle();
   }
 
-  /** It stays where it is: held, so that it does not come again and again, and given back in the end. */
-  #leave(held: InHand, error: MessagingError): void {
+  /** The message stays: it is held, so that it is not delivered again, and requeued at the close. */
+  #leave(held: InFlightMessage, error: MessagingError): void {
     held.state = "left";
     this.#left++;
     this.#parts.tally.leave(held.message.id, error);
     this.#queues.leave(held, error);
     this.#applyPrefetch();
     if (this.#left > MOST_LEFT) this.#parts.failed(error);
-    this.#check();
+    this.#checkIdle();
     this.pump();
   }
 
-  #over(held: InHand): void {
+  #finish(held: InFlightMessage): void {
     if (this.#held.get(held.message.token) === held) this.#held.delete(held.message.token);
     this.#queues.leave(held);
-    this.#check();
+    this.#checkIdle();
     this.pump();
   }
 
   #lose(tokens: readonly DeliveryToken[] | "all"): void {
     const lost = tokens === "all" ? [...this.#held.values()] : tokens.flatMap((token) => this.#held.get(token) ?? []);
     for (const held of lost) this.#forget(held);
-    // What waits behind one that was lost alone would pass it; given back, it comes again behind it.
+    // Messages behind a lost one would overtake it. They are requeued, and delivered again behind it.
     if (tokens !== "all" && this.#parts.ends.ordered) {
       const keys = new Set(lost.map(({ message }) => message.key));
       this.#requeue((held) => held.message.key !== undefined && keys.has(held.message.key));
@@ -390,42 +384,42 @@ export class BridgeRun {
     this.pump();
   }
 
-  #forget(held: InHand): void {
+  #forget(held: InFlightMessage): void {
     if (held.state === "left") this.#left--;
     held.lost = true;
     this.#held.delete(held.message.token);
   }
 
-  /** Others are to have these: what is on its way is acknowledged when it is confirmed, the rest goes back. */
+  /** Other consumers need these. Sent messages are acked after their confirm, the rest is requeued. */
   #revoke(tokens: readonly DeliveryToken[]): void {
     const revoked = new Set(tokens);
     this.#requeue(({ message }) => revoked.has(message.token));
   }
 
-  /** Gives back what waits. */
-  #requeue(chosen: (held: InHand) => boolean): void {
+  /** Requeues the chosen messages that were not sent. */
+  #requeue(chosen: (held: InFlightMessage) => boolean): void {
     const waiting = [...this.#held.values()].filter((held) => held.state === "waiting" && chosen(held));
     for (const held of waiting) this.#forget(held);
-    if (waiting.length > 0) void this.#intake?.requeue(waiting.map(({ message }) => message.token));
+    if (waiting.length > 0) void this.#receiver?.requeue(waiting.map(({ message }) => message.token));
   }
 
   #applyPrefetch(): void {
-    this.#intake?.prefetch(this.#paused || this.#closing ? 0 : this.#parts.prefetch.size(this.#left));
+    this.#receiver?.prefetch(this.#paused || this.#closing ? 0 : this.#parts.prefetch.size(this.#left));
   }
 
-  #check(): void {
+  #checkIdle(): void {
     if (this.#idle?.holds()) this.#idle.done();
   }
 
-  /** Resolves when it holds after something ended. */
+  /** Resolves when `holds` is true after a message ended. */
   #until(holds: () => boolean): Promise<void> {
     return new Promise((done) => {
       this.#idle = { holds, done };
-      this.#check();
+      this.#checkIdle();
     });
   }
 
-  /** Waits for what is on its way, gives back the rest, and closes. */
+  /** Waits for sends and acks in progress, requeues the rest, and closes. */
   async close(): Promise<void> {
     this.#closing = true;
     this.#applyPrefetch();
@@ -439,8 +433,8 @@ export class BridgeRun {
     this.#held.clear();
     this.#queues.clear();
     this.#parts.pacer.stop();
-    if (this.#intake !== undefined) await within(clock, SETTLE_MS, this.#intake.requeue(rest));
-    await this.#intake?.close();
-    this.#intake = undefined;
+    if (this.#receiver !== undefined) await within(clock, SETTLE_MS, this.#receiver.requeue(rest));
+    await this.#receiver?.close();
+    this.#receiver = undefined;
   }
 }

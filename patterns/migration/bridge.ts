@@ -21,29 +21,30 @@ const OPTIONS = ["source", "target", "content", "until", "rate", "maxMessages", 
 const DEFAULT_MESSAGES = 1_000;
 const DEFAULT_BYTES = 32 * 1024 * 1024;
 const DEFAULT_EMPTY_FOR_MS = 10_000;
-const TELL_EVERY_MS = 500;
+const PROGRESS_MS = 500;
 const HIGHEST_RATE = 1_000_000;
 
 /**
- * Moves the messages of one queue or subscription from a broker to another. A message leaves the old broker only after the
- * new one has confirmed it: a crash in between leaves it on both, under the same id, and loses none; a bridge that is made
- * again goes on.
+ * Moves the messages of one queue or subscription from a broker to another. A message is removed from the old broker only
+ * after the new broker's confirm. A crash in between leaves it on both under the same id; no message is lost. A new bridge
+ * continues.
  *
- * Kept are id, key, routing key, headers, content type, body byte for byte (it is never decoded), when it was first
- * published, attempts made so far, and what is left of its delay and time to live; its priority as far as the new broker has
- * priorities. Where the source is ordered its keys stay in order: of a key one message at a time is under way, and what cannot
- * be moved holds what came after it. What the new broker refuses (`too-large`, `refused`) stays where it was, and is told.
- * What is to be delivered later is moved once it is due.
+ * - A copy keeps id, key, routing key, headers, content type, body (byte for byte), first publishing time, attempts, and the
+ *   rest of its delay and time to live. It keeps its priority as far as the new broker has priorities.
+ * - The keys of an ordered source stay in order: one message of a key is sent at a time. A message that cannot be moved
+ *   holds back its key.
+ * - Messages that the new broker refuses (`too-large`, `refused`) stay, and are reported.
+ * - Delayed messages are moved when they are due.
+ * - Other consumers may share an unordered source. On an ordered source they would break the order.
  *
- * Others may consume from the source at the same time, and share it with the bridge; of an ordered source they must not, or
- * its keys come out of order. Both broker objects have to be started, and the target has to be declared. Memory is bounded by
- * `maxMessages` and `maxBytes`. Throws `invalid` for wrong options, or for broker objects not made by `createBroker`.
+ * Both broker objects must be started, and the target must be declared. Memory is bounded by `maxMessages` and `maxBytes`.
+ * Throws `invalid` for wrong options, or for broker objects that are not made by `createBroker`.
  */
 export function bridge(from: Broker, to: Broker, options: BridgeOptions): Bridge {
   return pacedBridge(from, to, options);
 }
 
-/** As {@link bridge}, at a pace that others may share. */
+/** As {@link bridge}, with a pace that bridges can share. */
 export function pacedBridge(
   from: Broker,
   to: Broker,
@@ -68,10 +69,10 @@ export function pacedBridge(
   return new MessageBridge(internals, target, options, new BridgePrefetch(maxMessages, maxBytes), pace);
 }
 
-/** Refuses what is no number of messages per second. */
+/** Throws `invalid` unless it is a rate of messages per second. */
 export function checkRate(where: string, rate: unknown): void {
   if (typeof rate === "number" && rate > 0 && rate <= HIGHEST_RATE) return;
-  throw new MessagingError("invalid", `${where} takes messages per second, more than 0 and ${HIGHEST_RATE} at most`);
+  throw new MessagingError("invalid", `${where} takes messages per second, above 0 and at most ${HIGHEST_RATE}`);
 }
 
 class MessageBridge implements Bridge {
@@ -136,7 +137,7 @@ class MessageBridge implements Bridge {
       tally: this.#tally,
       prefetch: this.#prefetch,
       pacer: this.#pacer,
-      moved: () => emptiness.disturbed(),
+      moved: () => emptiness.reset(),
       failed: (error) => {
         this.#error ??= error;
         this.#stopping?.abort();
@@ -153,7 +154,7 @@ class MessageBridge implements Bridge {
       await run.close();
       this.#run = undefined;
       this.#state = "ended";
-      this.#tell();
+      this.#reportProgress();
     }
     const { moved, repeated, left, filtered, leftMessages } = this.#tally;
     const end = this.#error !== undefined ? "failed" : drained ? "drained" : "stopped";
@@ -162,31 +163,31 @@ class MessageBridge implements Bridge {
     return { end, moved, repeated, left, filtered, leftMessages: [...leftMessages], durationMs, error };
   }
 
-  /** Until the source is empty, or it is stopped. Resolves with whether it is empty. */
+  /** Waits until the source is empty, or the run is stopped. Resolves with whether it is empty. */
   async #watch(run: BridgeRun, emptiness: Emptiness, stop: AbortSignal): Promise<boolean> {
     const { clock } = this.#from;
-    let told = clock.monotonic();
+    let reportedAt = clock.monotonic();
     while (!stop.aborted) {
       await pause(clock, emptiness.everyMs, stop);
-      if (clock.monotonic() - told >= TELL_EVERY_MS) {
-        told = clock.monotonic();
-        if (run.held > run.left) await this.#look(run, emptiness);
-        this.#tell();
+      if (clock.monotonic() - reportedAt >= PROGRESS_MS) {
+        reportedAt = clock.monotonic();
+        if (run.held > run.left) await this.#checkEmpty(run, emptiness);
+        this.#reportProgress();
       }
       if (this.#paused || run.held > run.left || stop.aborted) continue;
-      const empty = await this.#look(run, emptiness);
+      const empty = await this.#checkEmpty(run, emptiness);
       if (empty && run.held === run.left && this.#options.until !== "stopped") return true;
     }
     return false;
   }
 
-  async #look(run: BridgeRun, emptiness: Emptiness): Promise<boolean> {
+  async #checkEmpty(run: BridgeRun, emptiness: Emptiness): Promise<boolean> {
     try {
       const { remaining, empty } = await emptiness.read(run.left);
       this.#remaining = remaining;
       return empty;
     } catch (error) {
-      // A broker that is away for a while; one that is gone for good is told by its receiver.
+      // The broker is unreachable for now. Permanent failures are reported by the receiver.
       if (!isMessagingError(error, "not-found")) return false;
       this.#error ??= error;
       this.#stopping?.abort();
@@ -234,7 +235,7 @@ class MessageBridge implements Bridge {
     };
   }
 
-  #tell(): void {
+  #reportProgress(): void {
     observe(this.#options.onProgress, this.status());
   }
 }

@@ -2,22 +2,22 @@ import { type Broker, type BrokerOptions, createBroker, MessagingError, type Sta
 import type { Plan } from "./plan.ts";
 import type { Side } from "./state.ts";
 
-/** One broker object, and what is to become of it. */
-interface Held {
+/** One broker object with its state. */
+interface HeldBroker {
   readonly broker: Broker;
-  /** Starts and stops, one after another. */
+  /** The last start or stop. They run one after another. */
   turn: Promise<void>;
   started: boolean;
 }
 
-/** The two broker objects: made when they are first wanted, since what was given up is known only then. */
+/** The two broker objects, made at first use: the accepted differences are known only then. */
 export class BrokerPair {
   readonly #plan: Plan;
   readonly #options: Omit<BrokerOptions, "destinations">;
   readonly #made: (side: Side, broker: Broker) => void;
-  readonly #held = new Map<Side, Held>();
+  readonly #held = new Map<Side, HeldBroker>();
 
-  /** `made` is told of each new broker object before it is started. */
+  /** `made` is called with each new broker object before it is started. */
   constructor(
     plan: Plan,
     options: Omit<BrokerOptions, "destinations">,
@@ -37,8 +37,8 @@ export class BrokerPair {
     });
   }
 
-  /** Ends the waiting of brokers that are being started. */
-  giveUp(): void {
+  /** Cancels starts in progress. */
+  cancelStart(): void {
     for (const { broker } of this.#held.values()) if (broker.status().state === "starting") void broker.stop();
   }
 
@@ -52,14 +52,14 @@ export class BrokerPair {
     });
   }
 
-  #inTurn(held: Held, run: () => Promise<void>): Promise<void> {
+  #inTurn(held: HeldBroker, run: () => Promise<void>): Promise<void> {
     const done = held.turn.catch(() => undefined).then(run);
     held.turn = done;
     done.catch(() => undefined);
     return done;
   }
 
-  #of(side: Side, accepted: readonly string[]): Held {
+  #of(side: Side, accepted: readonly string[]): HeldBroker {
     let held = this.#held.get(side);
     if (held === undefined) {
       const broker = createBroker(this.#plan.adapters[side], this.#plan.optionsOf(side, accepted, this.#options));
@@ -70,7 +70,7 @@ export class BrokerPair {
     return held;
   }
 
-  /** The broker object of a side, if it was ever wanted. */
+  /** The broker object of a side, if it was made. */
   get(side: Side): Broker | undefined {
     return this.#held.get(side)?.broker;
   }
@@ -80,7 +80,7 @@ export class BrokerPair {
     const held = this.#held.get(side);
     if (held?.started) return held.broker;
     const { name } = this.#plan.adapters[side];
-    throw new MessagingError("closed", `${what} cannot be done: ${name} is not connected here at this step`);
+    throw new MessagingError("closed", `${what} failed: ${name} is not connected in this process at this step`);
   }
 
   /** The brokers that are started. */

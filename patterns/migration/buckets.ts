@@ -1,4 +1,4 @@
-/** Keys are divided into so many buckets: a hundredth of a percent each. */
+/** The number of buckets that keys are divided into: each is 0.01 percent. */
 export const BUCKETS = 10_000;
 
 const OFFSET = 0x811c9dc5;
@@ -6,8 +6,8 @@ const OFFSET = 0x811c9dc5;
 const PRIME = 0x01000193;
 
 /**
- * The bucket of a key: FNV-1a over its UTF-16 units, mixed by the finalizer of MurmurHash3. The same in every process and
- * version, since instances of two versions have to agree.
+ * Returns the bucket of a key: FNV-1a over its UTF-16 units with the finalizer of MurmurHash3. It must stay the same in every
+ * version, since instances of different versions have to agree.
  */
 export function bucketOf(key: string): number {
   let hash = OFFSET;
@@ -24,7 +24,7 @@ export function bucketOf(key: string): number {
   return (hash >>> 0) % BUCKETS;
 }
 
-/** Whether a share, in percent, has a bucket. */
+/** Whether a share, in percent, includes a bucket. */
 export function hasBucket(share: number, bucket: number): boolean {
   return bucket < Math.round((share * BUCKETS) / 100);
 }

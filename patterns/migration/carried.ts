@@ -1,10 +1,10 @@
 import { type Codec, jsonCodec, type Queue, queue, type Topic, topic } from "../../core/index.ts";
 import { epochIn, type Side } from "./state.ts";
 
-/** What the body of a barrier begins with: no message of anybody else does. */
+/** The prefix of a barrier's body. No other message has it. */
 const MAGIC = Buffer.from("anybroker-migration-barrier:5b0f6c1e-6d0a-4f0e-9a6e-6f5b7d1c2a90:");
 
-/** What travels behind the last message of a key: nothing of that key comes after it in any earlier epoch. */
+/** A message behind the last one of a key in all earlier epochs. */
 export class Barrier {
   readonly epoch: number;
 
@@ -18,7 +18,7 @@ export class Barrier {
     return Buffer.concat([MAGIC, Buffer.from(String(this.epoch))]);
   }
 
-  /** Undefined for any other message. */
+  /** Undefined for another message. */
   static read(bytes: Uint8Array): Barrier | undefined {
     if (bytes.length <= MAGIC.length || bytes.length > MAGIC.length + 16) return undefined;
     const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -32,8 +32,8 @@ type Schema = NonNullable<Queue<unknown>["schema"]>;
 type AnyDestination = Queue<never, unknown> | Topic<never, unknown>;
 
 /**
- * A destination as one side carries it: barriers pass its codec and its schema, and what was given up is not asked for on the
- * new side.
+ * The destination for one side. Barriers bypass its codec and schema. For the new broker it lacks the options whose loss was
+ * accepted.
  */
 export function carried(
   destination: AnyDestination,
@@ -73,7 +73,7 @@ function markedSchema(schema: Schema): Schema {
 
 type Carried = Queue<unknown> & Topic<unknown>;
 
-/** What a side carries a destination as, made once. */
+/** Caches the destinations of each side. */
 export class CarriedDestinations {
   readonly #made: Readonly<
     Record<Side, WeakMap<AnyDestination, { readonly accepted: string; readonly carried: Carried }>>

@@ -5,25 +5,25 @@ import { settledChange } from "./follower.ts";
 import { type Announced, type MigrationState, shareOf, stateIn, withHistory } from "./state.ts";
 import type { MigrationStore, StoredMigration } from "./store.ts";
 
-const LOOK_EVERY_MS = 100;
+const POLL_MS = 100;
 
-/** How long somebody waits, and whom they tell. */
+/** How long a call waits, and where it reports progress. */
 export interface Patience {
   readonly until: number;
   readonly signal: AbortSignal | undefined;
-  readonly tell: (progress: MigrationProgress) => void;
+  readonly onProgress: (progress: MigrationProgress) => void;
 }
 
-/** What is to be announced. */
+/** A change to announce. */
 export type Announcement = Pick<Announced, "step" | "share"> & Partial<Pick<Announced, "by" | "drained">>;
 
-/** What stands in the store, read. */
+/** The stored state. */
 export interface Read {
   readonly stored: StoredMigration;
   readonly state: MigrationState;
 }
 
-/** Changes of the state, one at a time whoever makes them. */
+/** Changes the stored state; concurrent changes conflict. */
 export class Changes {
   readonly #store: MigrationStore;
   readonly #name: string;
@@ -42,17 +42,17 @@ export class Changes {
     return { stored, state: stateIn(stored, this.#described) };
   }
 
-  /** Writes what is made of the state. Rejects with `conflict` if somebody else was faster. */
+  /** Writes a state. Rejects with `conflict` if the stored state has changed since `read`. */
   async write({ stored }: Read, state: MigrationState): Promise<void> {
     const written = await this.#store.change(this.#name, stored.revision, JSON.stringify(state));
     if (written === "changed") return;
     throw new MessagingError(
       "conflict",
-      `somebody else changed migration "${this.#name}" at the same time; look again`,
+      `another process changed migration "${this.#name}" at the same time; check its status and try again`,
     );
   }
 
-  /** Announces a change, on top of what else is made of the state in the same step. */
+  /** Announces a change, together with other changes of the state. */
   async announce(read: Read, { step, share, by, drained }: Announcement, state: MigrationState): Promise<void> {
     const since = new Date(read.stored.now).toISOString();
     const who = by === undefined ? {} : { by };
@@ -67,7 +67,7 @@ export class Changes {
     await this.write(read, withHistory({ ...state, pending }, { at: since, by, what: "announced", step, share }));
   }
 
-  /** Takes back what is announced. */
+  /** Takes back the announced change. */
   async takeBack(read: Read, by: string | undefined): Promise<void> {
     const { state, stored } = read;
     if (state.pending === null) return;
@@ -75,13 +75,16 @@ export class Changes {
     const at = new Date(stored.now).toISOString();
     await this.write(
       read,
-      withHistory({ ...state, pending: null, quiet: null, moved: null }, { at, by, what: "taken-back", step, share }),
+      withHistory(
+        { ...state, pending: null, draining: null, moved: null },
+        { at, by, what: "taken-back", step, share },
+      ),
     );
   }
 
   /**
-   * Waits until nothing is announced, and puts it in force if nobody else does. Rejects with `timeout`, `conflict` if it was
-   * taken back, or the signal's reason.
+   * Waits until the announced change is in force, and puts it in force when all instances have taken it over. Rejects with
+   * `timeout`, with `conflict` if it was taken back, or with the signal's reason.
    */
   async settled({ step, share }: Announcement, patience: Patience): Promise<void> {
     for (;;) {
@@ -89,7 +92,7 @@ export class Changes {
       const { state, stored } = read;
       if (state.pending === null) {
         if (state.step === step && shareOf(state) === share) return;
-        throw new MessagingError("conflict", `the change to "${step}" was taken back, or followed by another`);
+        throw new MessagingError("conflict", `the change to "${step}" was taken back, or replaced by another change`);
       }
       const next = settledChange(state, stored);
       if (next !== undefined) {
@@ -97,13 +100,13 @@ export class Changes {
         continue;
       }
       const instances = waitingFor(read);
-      patience.tell({ waitingFor: "instances", instances });
+      patience.onProgress({ waitingFor: "instances", instances });
       const what = `waiting for ${instances.join(", ")} to take over "${step}"; it stays announced: advance again, or roll back`;
       await this.wait(patience, what);
     }
   }
 
-  /** Changes something small, whatever else changes at the same time. */
+  /** Amends the state, and tries again after a conflict. */
   async amend(make: (state: MigrationState, now: number) => MigrationState): Promise<void> {
     for (;;) {
       const read = await this.read();
@@ -116,12 +119,15 @@ export class Changes {
     }
   }
 
-  /** A little while. Rejects with `timeout` when patience is over. */
-  async wait({ until, signal }: Patience, what: string, ms: number = LOOK_EVERY_MS): Promise<void> {
+  /** Waits `ms` milliseconds. Rejects with `timeout` if the time is over. */
+  async wait({ until, signal }: Patience, what: string, ms: number = POLL_MS): Promise<void> {
     signal?.throwIfAborted();
     const left = until - this.#clock.monotonic();
     if (left <= 0)
-      throw new MessagingError("timeout", `migration "${this.#name}": patience (patienceMs, --patience) ended ${what}`);
+      throw new MessagingError(
+        "timeout",
+        `migration "${this.#name}": the time (patienceMs, --patience) ended while ${what}`,
+      );
     await pause(this.#clock, Math.min(ms, left), signal);
     signal?.throwIfAborted();
   }

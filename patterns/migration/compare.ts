@@ -11,15 +11,15 @@ import { addressOf } from "./bridge-ends.ts";
 import type { Comparable, Comparison, Difference, DifferenceName } from "./contract.ts";
 import type { Plan } from "./plan.ts";
 
-/** A lease is how a broker notices a death, and nothing that anybody asks for. */
+/** Leases are a means, not a feature that an application uses. */
 const COMPARED: readonly CapabilityName[] = CAPABILITY_NAMES.filter((name) => name !== "lease");
 
 const LIMITS = ["maxMessageBytes", "maxHeaders", "maxHeaderBytes"] as const;
 const RANK: Readonly<Record<Support, number>> = { native: 2, emulated: 1, unsupported: 0 };
 
 /**
- * What the new broker cannot do that the old one can, what it does otherwise, and what it can besides. Asks nobody: the
- * adapters need not be open. Throws `invalid` for what is no destination.
+ * Compares two brokers: what the new one lacks, does otherwise, or has in addition. The adapters need not be open. Throws
+ * `invalid` for a wrong destination.
  */
 export function compareBrokers(
   from: Comparable,
@@ -32,17 +32,17 @@ export function compareBrokers(
   return { from: from.name, to: to.name, differences, lost };
 }
 
-/** Throws `unsupported`, naming everything, if something is lost that was not accepted. */
+/** Throws `unsupported` with every lost feature that is not accepted. */
 export function refuseLost({ from, to, differences }: Comparison, accepted: readonly string[]): void {
   const open = differences.filter(({ kind, name }) => kind === "lost" && !accepted.includes(name));
   if (open.length === 0) return;
   const shown = open.map(({ name, askedBy, note }) => {
-    const asked = askedBy.length === 0 ? "" : `, asked for by ${askedBy.join(" and ")}`;
+    const asked = askedBy.length === 0 ? "" : `, used by ${askedBy.join(" and ")}`;
     return `${name}${asked} (${note})`;
   });
   throw new MessagingError(
     "unsupported",
-    `moving from ${from} to ${to} loses ${shown.join("; ")}. Nothing was begun; do without and accept each by its name, or choose another broker`,
+    `moving from ${from} to ${to} loses ${shown.join("; ")}. Nothing was changed: accept each by its name, or choose another broker`,
   );
 }
 
@@ -55,7 +55,7 @@ function capability(
   const before = from.capabilities[name].support;
   const { support: after, note } = to.capabilities[name];
   const askedBy = destinations.filter((each) => asks(each, name)).map((each) => describeAddress(addressOf(each)));
-  // What is asked for is refused by the new broker, whatever the old one did about it.
+  // The new broker refuses an option that it does not support, even if the old one ignored it.
   const isLost = after === "unsupported" && (before !== "unsupported" || askedBy.length > 0);
   if (before === after && !isLost) return [];
   const kind = isLost ? "lost" : RANK[after] < RANK[before] ? "emulated" : "gained";
@@ -76,14 +76,14 @@ function asks(destination: Destination, name: CapabilityName): boolean {
   return name === "priority" && destination.kind === "queue" && (destination.options.priorities ?? 1) > 1;
 }
 
-/** How many priorities there are, where both brokers have them. */
+/** Compares the number of priorities. */
 function levels(from: Comparable, to: Comparable, destinations: readonly Destination[]): readonly Difference[] {
   const before = from.capabilities.priority.levels;
   const { levels: after, support } = to.capabilities.priority;
   if (support === "unsupported" || before === after) return [];
   const asking = destinations.filter((each) => each.kind === "queue" && (each.options.priorities ?? 1) > after);
   const askedBy = asking.map((each) => describeAddress(addressOf(each)));
-  const note = `${to.name} has ${after}; what is sent with a higher one goes with the highest`;
+  const note = `${to.name} has ${after}; a higher priority is sent as the highest`;
   return [{ name: "priorityLevels", from: before, to: after, kind: after < before ? "lost" : "gained", askedBy, note }];
 }
 
@@ -92,14 +92,14 @@ function limits(from: Comparable, to: Comparable): readonly Difference[] {
     const before = from.capabilities[name];
     const after = to.capabilities[name];
     if (before === after) return [];
-    const note = `${to.name} takes ${after}, and ${from.name} ${before}; what is larger is refused with too-large`;
+    const note = `${to.name} takes ${after}, and ${from.name} ${before}; more is refused with too-large`;
     return [{ name, from: before, to: after, kind: after < before ? "lost" : "gained", askedBy: [], note }];
   });
 }
 
 const NAMES: readonly DifferenceName[] = [...COMPARED, ...LIMITS, "priorityLevels"];
 
-/** Refuses a name that nothing could be lost under. */
+/** Throws `invalid` for an unknown name. */
 export function checkAccepted(where: string, accept: readonly string[], also: readonly string[] = []): void {
   if (!Array.isArray(accept)) throw new MessagingError("invalid", `${where} { accept } takes a list of names`);
   const known: readonly string[] = [...NAMES, ...also];
@@ -109,12 +109,12 @@ export function checkAccepted(where: string, accept: readonly string[], also: re
 }
 
 const PAGE = 1_000;
-/** More than these at once are not followed; there will be fewer when the load is less. */
+/** With more missing ids than this, none are tracked. */
 const MOST = 100_000;
 
 /**
- * Follows the ids that were missing at the first look, until each was handled. Under load something is always on its way:
- * what was published since is not asked for.
+ * Tracks the ids that were missing at the first check until they are handled. Under load, newer messages are always in
+ * flight: they are not tracked.
  */
 export class Missing {
   readonly #plan: Plan;
@@ -124,8 +124,8 @@ export class Missing {
     this.#plan = plan;
   }
 
-  /** The ids that have been missing since the first look, by source; those without any are left out. */
-  async look(): Promise<ReadonlyMap<string, ReadonlySet<string>>> {
+  /** The ids that are missing since the first check, by source. Sources without any are left out. */
+  async check(): Promise<ReadonlyMap<string, ReadonlySet<string>>> {
     const before = this.#open;
     const open = new Map<string, ReadonlySet<string>>();
     let count = 0;

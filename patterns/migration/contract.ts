@@ -11,122 +11,121 @@ import type { BridgeStatus } from "./bridge-ends.ts";
 import type { MigrationStep } from "./steps.ts";
 import type { MigrationStore } from "./store.ts";
 
-/** What a migration and those who drive it have to know alike. */
+/** What all processes of a migration configure alike. */
 export interface MigrationPlan<Native = unknown> {
-  /** The old broker's adapter, used by nobody else. */
+  /** The old broker's adapter. Do not use it elsewhere. */
   readonly from: Adapter<Native>;
-  /** The new broker's adapter, used by nobody else. */
+  /** The new broker's adapter. Do not use it elsewhere. */
   readonly to: Adapter<Native>;
   /**
-   * Everything that moves: queues, topics, and each subscription of each topic, made by `subscription()`. The same list in
-   * every process, or what one does not know of is lost when another publishes to the new broker.
+   * Everything that moves: queues, topics, and each subscription made by `subscription()`. Every process needs the same
+   * list: a subscription that a process does not know would lose what another one publishes to the new broker.
    */
   readonly destinations: readonly Destination[];
-  /** Where the state is kept. */
+  /** The state store. */
   readonly state: MigrationStore;
-  /** Tells migrations in one store apart: letters, digits, `.`, `-` and `_`. Default `migration`. */
+  /** Distinguishes migrations in one store: letters, digits, `.`, `-` and `_`. Default `migration`. */
   readonly name?: string;
 }
 
 /** The options of {@link migration}. */
 export interface MigrationOptions<Native = unknown> extends MigrationPlan<Native> {
   /**
-   * Middleware that runs the handler once per message, such as `idempotent(store)`, with a store that all instances share.
-   * A message may come from both brokers: bridged, replayed or sent again. `"waived"` says that every handler may run
-   * twice on a message.
+   * Middleware that handles each message once, such as `idempotent(store)` with a store that all instances share. A message
+   * may arrive from both brokers: bridged, replayed or sent again. `"waived"` states that every handler tolerates that.
    */
   readonly idempotency: Middleware | "waived";
-  /** The options of both broker objects. Their destinations are those of the migration. */
+  /** The options of both broker objects, without destinations. */
   readonly broker?: Omit<BrokerOptions, "destinations">;
-  /** Tells instances apart: not used by another at the same time. Default: host, process and a random part. */
+  /** The id of this instance, unique among running ones. Default: host, process and a random part. */
   readonly instance?: string;
   /**
-   * How long this instance may act without having read the state, in milliseconds; it refuses to publish from the half of it
-   * on. A change waits that long for an instance that died. Default 30,000.
+   * The lease of this instance, in milliseconds. Without a reading of the state for almost half of it, the instance refuses
+   * to publish. A change waits for the end of a crashed instance's lease. Default 30,000.
    */
   readonly leaseMs?: number;
-  /** How often the state is looked at, in milliseconds; at most a sixth of `leaseMs`. Default 1,000. */
+  /** How often the state is read, in milliseconds; at most a sixth of `leaseMs`. Default 1,000. */
   readonly pollMs?: number;
   /**
-   * Whether ids are journaled in the state store, for the parity report: two small rows of a batch for each message.
-   * `"waived"` does without the proof. Default `"ids"`.
+   * Whether ids are journaled for the parity report: two small rows per message, written in batches. `"waived"` does without
+   * the proof. Default `"ids"`.
    */
   readonly journal?: "ids" | "waived";
-  /** The most messages that wait while their keys move; beyond them `overloaded`. Default 10,000. */
+  /** The most sends that wait while their keys move. More fail with `overloaded`. Default 10,000. */
   readonly maxHeld?: number;
-  /** Told what happens. What it throws is ignored. */
+  /** Called with each event. What it throws is ignored. */
   readonly onMigrationEvent?: (event: MigrationEvent) => void;
 }
 
 /**
- * A broker that moves from one broker to another while it is used. Everything is as on any other, with these additions:
+ * A broker object that moves from one broker to another while it is used. It differs from others as follows:
  *
- * - Destinations that are not in the list are refused with `invalid`, so that none stays behind unnoticed.
- * - `send` and `publish` are refused with `closed` while the state could not be read for half of the lease: the message was
- *   not sent. They may wait some seconds, within their `timeoutMs`, while their key moves.
- * - A consumer has `concurrency` handlers over both brokers.
- * - `rewind` is refused with `conflict` while both are used.
+ * - Destinations that are not in the list are refused with `invalid`, so that none stays behind.
+ * - `send` and `publish` reject with `closed` while the state could not be read for almost half of the lease; the message
+ *   was not sent. They may wait some seconds, within their `timeoutMs`, while their key moves.
+ * - A consumer runs `concurrency` handlers over both brokers.
+ * - `rewind` rejects with `conflict` while both brokers are used.
  */
 export interface Migration<Native = unknown> extends Broker<Native> {
-  /** What drives the migration, over this broker's connections. Usable while it is started. */
+  /** Controls the migration over this broker object's connections. Usable while it is started. */
   readonly control: MigrationControl;
 }
 
-/** What happens in an instance. Never holds a body, a header or a credential. */
+/** An event of one instance. Without bodies, headers and credentials. */
 export type MigrationEvent =
-  /** A change is in force for this instance. */
+  /** A change is in force. */
   | { readonly type: "in-force"; readonly step: MigrationStep; readonly share: number; readonly revision: number }
-  /** A change was announced; this instance has taken it over. */
+  /** A change was announced, and this instance has taken it over. */
   | { readonly type: "taken-over"; readonly step: MigrationStep; readonly share: number; readonly revision: number }
-  /** The state cannot be read, and nothing is published until it can. */
+  /** The state cannot be read. Nothing is published until it can. */
   | { readonly type: "stale"; readonly error: unknown }
-  /** The state is read again. */
+  /** The state can be read again. */
   | { readonly type: "fresh" }
-  /** A change cannot be taken over; it is tried again. */
+  /** A change cannot be taken over. The instance tries again. */
   | { readonly type: "stuck"; readonly error: unknown }
   /**
-   * Marks could not be journaled in time: the report may show these as differences until they are. They are tried again
-   * while the instance runs, up to 10,000 of them.
+   * The store did not take marks of the journal in time. Until it does, the report may show them as differences. The
+   * instance keeps up to 10,000 and tries again.
    */
   | { readonly type: "unrecorded"; readonly marks: number; readonly error: unknown };
 
 /** The options of {@link migrationControl}. */
 export interface MigrationControlOptions extends MigrationPlan {
-  /** The options of both broker objects. Their destinations are those of the migration. */
+  /** The options of both broker objects, without destinations. */
   readonly broker?: Omit<BrokerOptions, "destinations">;
 }
 
 /**
- * Drives a migration. Every method rejects as the state store does. All may be called by several at once: of two changes
- * one wins, and the other rejects with `conflict`. What broke off, by a crash or a signal, is taken up by the next
- * `advance` or undone by `rollback`; until then messages flow as before it, or as after it.
+ * Controls a migration. Every method rejects as the state store does. Concurrent calls are safe: one of two changes wins, the
+ * other rejects with `conflict`. The next `advance` continues an interrupted change, `rollback` takes it back. Until then
+ * messages flow.
  */
 export interface MigrationControl {
   readonly name: string;
-  /** What the new broker has otherwise; asks nobody. */
+  /** Compares the two brokers without connecting. */
   compare(): Comparison;
-  /** How far it is, and who acts by what. Asks the state store alone. */
+  /** Returns the state and the instances. Asks only the state store. */
   status(): Promise<MigrationStatus>;
   /**
    * Goes to the next step, or to a larger share. Resolves when every live instance has taken it over and it is in force.
    *
-   * - `new` → `prepared`: rejects with `unsupported` if something is lost that `accept` does not name.
-   * - → `consuming`; → `publishing` takes the `share`.
-   * - → `bridged` moves what nobody handles from the old broker: dead letters, and messages of destinations that
-   *   are not ordered. What is ordered has to be handled first. Needs the share 100.
-   * - → `proven` rejects with `conflict` if what is missing when it begins was not handled while patience lasts, and waits for
-   *   the old broker to be empty.
-   * - → `retired`.
+   * - `new` to `prepared`: rejects with `unsupported` for a loss that `accept` does not name.
+   * - to `consuming`; to `publishing` with a `share`.
+   * - to `bridged`: needs the share 100. Moves dead letters, and messages of unordered destinations, from the old broker.
+   *   Waits until consumers have handled the ordered ones.
+   * - to `proven`: waits until the old broker is empty and all ids that were missing at its start are handled. Rejects with
+   *   `conflict` if ids are still missing when the time ends.
+   * - to `retired`.
    */
   advance(options?: AdvanceOptions): Promise<MigrationStatus>;
   /**
-   * Takes back what is announced and not in force; else goes one step back, or to a smaller share, or to the step asked for.
-   * To leave `consuming` the new broker has to be empty, and its dead letters are moved back.
+   * Takes back an announced change. Otherwise goes one step back, or to a smaller share, or to the given step. To leave
+   * `consuming` the new broker must be empty; unordered messages and dead letters are moved back.
    */
   rollback(options?: RollbackOptions): Promise<MigrationStatus>;
-  /** Whether every id that went in was handled, with the differences. */
+  /** Compares the published ids with the handled ones. */
   report(options?: ReportOptions): Promise<ParityReport>;
-  /** Closes the connections that it opened itself. A second call does nothing. */
+  /** Closes the connections that this object opened. A second call does nothing. */
   close(): Promise<void>;
 }
 
@@ -134,71 +133,70 @@ interface ChangeOptions {
   /** Who does it, for the history. */
   readonly by?: string;
   /**
-   * How long to wait for instances, and for brokers to become empty, in milliseconds; then rejects with `timeout`, and what
-   * is announced stays so. Default 120,000.
+   * How long to wait for instances and for empty brokers, in milliseconds. Then it rejects with `timeout`, and an announced
+   * change stays announced. Default 120,000.
    */
   readonly patienceMs?: number;
-  /** Breaks off the waiting; rejects with the signal's reason. */
+  /** Cancels the wait: rejects with the signal's reason. */
   readonly signal?: AbortSignal;
   /**
-   * How long a queue has to be seen empty where its broker only estimates how much stands there, such as SQS, in
-   * milliseconds. Default 10,000.
+   * How long a queue must be empty on a broker that only estimates depths, such as SQS, in milliseconds. Default 10,000.
    */
   readonly emptyForMs?: number;
-  /** Messages per second that are moved. Default: no limit. */
+  /** The most messages per second that are moved. Default: no limit. */
   readonly rate?: number;
-  /** Told while it waits or moves. What it throws is ignored. */
+  /** Called while it waits or moves. What it throws is ignored. */
   readonly onProgress?: (progress: MigrationProgress) => void;
 }
 
 /** The options of `advance`. */
 export interface AdvanceOptions extends ChangeOptions {
-  /** Percent of the keys, in hundredths at finest, that are to be published to the new broker. */
+  /** Percent of the keys to publish to the new broker, in steps of 0.01. */
   readonly share?: number;
-  /** What is lost and may be, by name; and `parity`, to go on without its proof. */
+  /** The losses to accept, by name; and `parity`, to continue without the proof. */
   readonly accept?: readonly (DifferenceName | "parity")[];
 }
 
 /** The options of `rollback`. */
 export interface RollbackOptions extends ChangeOptions {
-  /** The step to go back to. Default: one step, or what is announced. */
+  /** The step to go back to. Default: one step, or taking back the announced change. */
   readonly to?: MigrationStep;
-  /** Percent of the keys that stay on the new broker, of a migration that is `publishing` afterwards. */
+  /** Percent of the keys that stay on the new broker, for a migration that stays `publishing`. */
   readonly share?: number;
   /**
-   * `order`: keys go back without waiting for what they have on the new broker, for when it is out of reach. What stands
-   * there is handled later, out of its order.
+   * `order`: keys go back without waiting for their messages on the new broker, for example if it is unreachable. Those
+   * messages are handled later, out of order.
    */
   readonly accept?: readonly "order"[];
 }
 
-/** What `advance` and `rollback` are at. */
+/** The progress of `advance` and `rollback`. */
 export type MigrationProgress =
-  /** Waits until these instances have taken over a change, or their leases are over. */
+  /** Waits until these instances have taken over a change, or their leases end. */
   | { readonly waitingFor: "instances"; readonly instances: readonly string[] }
-  /** Waits until nothing stands here any more. */
+  /** Waits until this source is empty. */
   | { readonly waitingFor: "empty"; readonly source: string; readonly remaining: number }
-  /** Moves what nobody handles. */
+  /** Moves messages. */
   | { readonly waitingFor: "bridge"; readonly bridge: BridgeStatus };
 
-/** How far a migration is. */
+/** The state of a migration. */
 export interface MigrationStatus {
   readonly name: string;
-  /** Counted up with every change. */
+  /** Grows by one with every change. */
   readonly revision: number;
   readonly step: MigrationStep;
   /** Percent of the keys that are published to the new broker. */
   readonly share: number;
-  /** What is announced, and not yet in force. */
+  /** The announced change that is not in force yet. */
   readonly pending: PendingChange | undefined;
-  /** What is lost and was accepted. */
+  /** The accepted losses. */
   readonly accepted: readonly string[];
   readonly instances: readonly InstanceStatus[];
   /** The last changes, oldest first. */
   readonly history: readonly HistoryEntry[];
 }
 
-/** A change on its way. */
+/** An announced change. */
 export interface PendingChange {
   readonly step: MigrationStep;
   readonly share: number;
@@ -212,15 +210,15 @@ export interface PendingChange {
 /** One instance of a service. */
 export interface InstanceStatus {
   readonly instance: string;
-  /** Whether it acts by the present state. */
+  /** Whether it acts by the latest revision. */
   readonly upToDate: boolean;
-  /** Why it cannot follow. */
+  /** Why it cannot take over the state. */
   readonly problem: string | undefined;
-  /** How long its lease goes on unless it is renewed. */
+  /** The rest of its lease. */
   readonly remainingMs: number;
 }
 
-/** One change of the past. */
+/** A change in the history. */
 export interface HistoryEntry {
   /** ISO time. */
   readonly at: string;
@@ -230,57 +228,57 @@ export interface HistoryEntry {
   readonly share: number;
 }
 
-/** What may differ between two brokers: a capability, or a limit. */
+/** A capability or a limit that brokers may differ in. */
 export type DifferenceName = CapabilityName | "maxMessageBytes" | "maxHeaders" | "maxHeaderBytes" | "priorityLevels";
 
-/** What is compared: an adapter that need not be open, or what is known of one. */
+/** An adapter, open or not, or its description. */
 export type Comparable = Pick<Adapter, "name" | "capabilities">;
 
-/** One thing that the two brokers do not have alike. */
+/** A difference between the two brokers. */
 export interface Difference {
   readonly name: DifferenceName;
-  /** What the old broker has: for a limit, the limit. */
+  /** The old broker's support, or its limit. */
   readonly from: Support | number;
-  /** What the new broker has. */
+  /** The new broker's support, or its limit. */
   readonly to: Support | number;
   /**
-   * - `lost`: the new broker cannot do it, or takes less. It has to be accepted by name before a migration begins.
-   * - `emulated`: the old broker does it itself, and on the new one anybroker does it on top.
-   * - `gained`: only the new broker can do it, or it takes more.
+   * - `lost`: the new broker does not support it, or has a lower limit. It must be accepted by name before a migration.
+   * - `emulated`: native on the old broker, emulated by anybroker on the new one.
+   * - `gained`: only the new broker supports it, or its limit is higher.
    */
   readonly kind: "lost" | "emulated" | "gained";
-  /** The destinations that ask for it, as in `queue "orders"`. They are declared without it on the new broker once it is accepted. */
+  /** The destinations that use it, as in `queue "orders"`. After acceptance they are declared without it on the new broker. */
   readonly askedBy: readonly string[];
   /** How the new broker does it, or what to do instead. */
   readonly note: string;
 }
 
-/** What two brokers do not have alike, in the order of the tables of capabilities. */
+/** The differences between two brokers, in the order of the capability tables. */
 export interface Comparison {
   /** The names of the brokers, as in `rabbitmq`. */
   readonly from: string;
   readonly to: string;
   readonly differences: readonly Difference[];
-  /** Those of kind `lost`: what a migration has to accept. */
+  /** The differences of kind `lost`, which a migration must accept. */
   readonly lost: readonly DifferenceName[];
 }
 
 /** The options of `report`. */
 export interface ReportOptions {
-  /** The most ids shown for each kind of difference of each source. Default 100. */
+  /** The most ids per source and kind of difference. Default 100. */
   readonly limit?: number;
-  /** Whether to look at the dead letters of both brokers, so that what stands there is not missing. Default true. */
+  /** Whether to read the dead letters of both brokers, so that they do not count as missing. Default true. */
   readonly deadLetters?: boolean;
 }
 
-/** Whether every id that went in was handled. */
+/** Whether every published id was handled. */
 export interface ParityReport {
   readonly name: string;
-  /** ISO time, the store's. */
+  /** ISO time of the store. */
   readonly at: string;
   /**
-   * - `equal`: what was published was handled or stands in the dead letters, of every source.
-   * - `different`: something is missing; look again while messages are still on their way.
+   * - `equal`: every published message was handled, or is in the dead letters.
+   * - `different`: messages are missing. Repeat the report while messages are in flight.
    * - `waived`: ids are not journaled.
    */
   readonly verdict: "equal" | "different" | "waived";
@@ -295,20 +293,20 @@ export interface SourceParity {
   readonly published: number;
   /** Ids whose handler succeeded. */
   readonly handled: number;
-  /** Ids that were published, and neither handled nor found in the dead letters. */
+  /** Ids that were published, and neither handled nor dead-lettered. */
   readonly missing: Ids;
-  /** Ids that stand in the dead letters. */
+  /** Ids in the dead letters. */
   readonly dead: Ids;
   /**
-   * Ids that were handled, and not published as far as the journal knows: from before the migration, of other publishers, or
-   * of a publisher that died before it could tell its caller. No loss.
+   * Ids that were handled without a `published` mark: published before the migration, by other publishers, or by a
+   * publisher that crashed after the send. These are no losses.
    */
   readonly unexpected: Ids;
-  /** How much stands on both brokers, unsettled included; undefined where it could not be asked. */
+  /** Messages on each broker, in flight included; undefined if the broker could not be asked. */
   readonly remaining: { readonly from: number | undefined; readonly to: number | undefined };
 }
 
-/** How many, and which: the first of them by their characters, up to the limit. */
+/** The number of ids, and the first of them in character order, up to the limit. */
 export interface Ids {
   readonly count: number;
   readonly ids: readonly string[];

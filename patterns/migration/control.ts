@@ -19,13 +19,13 @@ import type {
 import { reportOf } from "./instance-report.ts";
 import { Plan } from "./plan.ts";
 import { parityReport } from "./report.ts";
-import { type MigrationState, refuseOthers, type Side, shareOf, stateIn, usedBrokers } from "./state.ts";
+import { type MigrationState, refuseOtherDestinations, type Side, shareOf, stateIn, usedBrokers } from "./state.ts";
 import { MIGRATION_STEPS } from "./steps.ts";
 import { isBack, Stepping, stepBack, stepForward } from "./steps-forward.ts";
 
 /**
- * Drives a migration from a process of its own, such as the command line. Brokers are connected when they are first needed:
- * `status` and `compare` connect to none. Throws `invalid` for wrong options.
+ * Controls a migration from another process, such as the command line. Brokers are connected at first use; `status` and
+ * `compare` connect to none. Throws `invalid` for wrong options.
  */
 export function migrationControl(options: MigrationControlOptions): MigrationControl {
   const where = "migrationControl";
@@ -52,7 +52,7 @@ const CHANGE_OPTIONS = ["by", "patienceMs", "signal", "emptyForMs", "rate", "onP
 const DEFAULT_PATIENCE_MS = 120_000;
 const DEFAULT_EMPTY_FOR_MS = 10_000;
 
-/** Drives a migration, over broker objects that somebody else makes. */
+/** Controls a migration over given broker objects. */
 export class Control implements MigrationControl {
   readonly name: string;
   readonly #plan: Plan;
@@ -61,7 +61,7 @@ export class Control implements MigrationControl {
   readonly #broker: (side: Side, what: string) => Promise<Broker>;
   readonly #close: () => Promise<void>;
 
-  /** `broker` gives a started one, or rejects; `close` closes what it opened. */
+  /** `broker` returns a started broker object, or rejects. `close` closes what it opened. */
   constructor(
     plan: Plan,
     clock: Clock,
@@ -91,15 +91,15 @@ export class Control implements MigrationControl {
     checkAccepted(where, options.accept ?? [], ["parity"]);
     const stepping = this.#stepping(options);
     const read = await this.#changes.read();
-    this.#refuseOthers(read.state);
+    this.#refuseOtherDestinations(read.state);
     const { pending } = read.state;
     if (pending === null) {
       await stepForward(stepping, read, options);
     } else {
-      // Somebody announced it and broke off, or waits for it as well.
+      // Another process announced it, and was interrupted or is waiting too.
       if (options.share !== undefined && options.share !== pending.share) {
-        const what = `a share of ${pending.share} is announced already`;
-        throw new MessagingError("conflict", `${what}; wait for it with advance() or take it back with rollback()`);
+        const what = `a share of ${pending.share} is announced`;
+        throw new MessagingError("conflict", `${what}: complete it with advance(), or take it back with rollback()`);
       }
       await this.#changes.settled(pending, stepping.patience);
     }
@@ -118,7 +118,7 @@ export class Control implements MigrationControl {
     }
     const stepping = this.#stepping(options);
     let read = await this.#changes.read();
-    this.#refuseOthers(read.state);
+    this.#refuseOtherDestinations(read.state);
     if (read.state.pending !== null) {
       await this.#changes.takeBack(read, options.by);
       read = await this.#changes.read();
@@ -146,8 +146,8 @@ export class Control implements MigrationControl {
     return this.#close();
   }
 
-  #refuseOthers(state: MigrationState): void {
-    if (state.step !== "new" || state.pending !== null) refuseOthers(state, this.#plan.described);
+  #refuseOtherDestinations(state: MigrationState): void {
+    if (state.step !== "new" || state.pending !== null) refuseOtherDestinations(state, this.#plan.described);
   }
 
   #check(where: string, options: AdvanceOptions | RollbackOptions, known: readonly string[]): void {
@@ -160,7 +160,7 @@ export class Control implements MigrationControl {
     if (share === undefined) return;
     const isShare = typeof share === "number" && share >= 0 && share <= 100 && Math.round(share * 100) / 100 === share;
     if (!isShare)
-      throw new MessagingError("invalid", `${where} { share } takes percent from 0 to 100, in hundredths at finest`);
+      throw new MessagingError("invalid", `${where} { share } takes percent from 0 to 100, in steps of 0.01`);
   }
 
   #stepping(options: AdvanceOptions | RollbackOptions): Stepping {
@@ -168,7 +168,7 @@ export class Control implements MigrationControl {
     const patience: Patience = {
       until: this.#clock.monotonic() + patienceMs,
       signal,
-      tell: (progress) => observe(onProgress, progress),
+      onProgress: (progress) => observe(onProgress, progress),
     };
     return new Stepping({
       plan: this.#plan,

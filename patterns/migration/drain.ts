@@ -21,15 +21,15 @@ import type { Plan } from "./plan.ts";
 import type { Side } from "./state.ts";
 import type { StoredInstance } from "./store.ts";
 
-/** More are not held at once. */
+/** The most dead letters held at once. */
 const MOST_HELD = 10_000;
-/** Nothing more comes when nothing came for so long, and everything that the broker counted came. */
-const STILL_MS = 1_000;
-const LOOK_EVERY_MS = 20;
+/** After so long without a delivery, no more are expected. */
+const IDLE_MS = 1_000;
+const POLL_MS = 20;
 
 /**
- * The ids of the dead letters of a queue or subscription, batch by batch; taken by nobody, or given back where they have to
- * be held to be looked at.
+ * Yields the ids of the dead letters of a queue or subscription in batches. On brokers that cannot browse, the dead letters
+ * are received and requeued.
  */
 export async function* deadLetterIds(broker: Broker, of: WorkAddress): AsyncGenerator<readonly string[]> {
   const internals = internalsOf(broker, "migration");
@@ -56,7 +56,7 @@ async function heldIds({ adapter, clock }: BrokerInternals, address: DeadLetters
   const sink = { deliver, lost: ignore, revoke: ignore, stalled: ignore, flowing: ignore, filtered: ignore };
   const receiver = await adapter.receive(address, { prefetch: MOST_HELD, ordered: false }, sink);
   try {
-    while (tokens.length < ready && clock.monotonic() - last < STILL_MS) await pause(clock, LOOK_EVERY_MS);
+    while (tokens.length < ready && clock.monotonic() - last < IDLE_MS) await pause(clock, POLL_MS);
   } finally {
     await receiver.settle(tokens.map((token) => ({ token, action: "requeue" })));
     await receiver.close();
@@ -64,26 +64,25 @@ async function heldIds({ adapter, clock }: BrokerInternals, address: DeadLetters
   return [...ids];
 }
 
-/** A report that is written now may have been made before; the one after it was not. */
+/** The next report may be older than the check. The second one is not. */
 const REPORTS = 2;
 
-/** What the instances hold of a side, for brokers that do not count what is unsettled. */
-class Hands {
+/** What the instances have in flight at a side, for brokers that do not report it. */
+class InFlightReports {
   readonly #side: Side;
-  /** The reports at the first of the looks that found nothing. */
+  /** The report numbers at the first check that found nothing. */
   #since: ReadonlyMap<string, number> | undefined;
 
   constructor(side: Side) {
     this.#side = side;
   }
 
-  /** Something is there: what was seen before does not count. */
-  disturbed(): void {
+  reset(): void {
     this.#since = undefined;
   }
 
-  /** How many deliveries they say they hold; undefined until each has said it since the first look. */
-  look(instances: readonly StoredInstance[]): number | undefined {
+  /** The deliveries in flight, as reported; undefined until every instance has reported since the first check. */
+  check(instances: readonly StoredInstance[]): number | undefined {
     const reports = instances.map(({ instance, report }) => ({ instance, report: reportOf(report) }));
     const held = reports.reduce((sum, { report }) => sum + (report.held?.[this.#side] ?? 0), 0);
     if (held > 0) return held;
@@ -94,13 +93,13 @@ class Hands {
   }
 }
 
-const TELL_EVERY_MS = 500;
-const AT_A_TIME = 32;
-/** What each of those may have in hand. */
-const MESSAGES_EACH = 250;
-const BYTES_EACH = 4 * 1024 * 1024;
+const PROGRESS_MS = 500;
+const MOST_BRIDGES = 32;
+/** The limits of each bridge. */
+const BRIDGE_MESSAGES = 250;
+const BRIDGE_BYTES = 4 * 1024 * 1024;
 
-/** What is moved, and how. */
+/** The parts of {@link Leftovers}. */
 interface LeftoversParts {
   readonly plan: Plan;
   readonly changes: Changes;
@@ -121,7 +120,7 @@ interface Moving {
   readonly pace: SharedPace;
 }
 
-/** What stands on a broker that nobody publishes to any more: moved, or waited for. */
+/** What is left on a broker that no process publishes to any more. Moves it, or waits until it is handled. */
 export class Leftovers {
   readonly #parts: LeftoversParts;
 
@@ -130,11 +129,11 @@ export class Leftovers {
   }
 
   /**
-   * Moves what nobody handles: the dead letters of everything, and the messages of what is not ordered. What is
-   * ordered is left to its consumers, since behind what was published to the other broker it would come too late.
+   * Moves all dead letters, and the messages of unordered destinations. Ordered ones are left to their consumers: moved
+   * behind newer messages on the other broker they would be out of order.
    *
-   * Several sources at a time, because a broker that estimates has to say for `emptyForMs` that one is empty. What is done is
-   * noted in the state: whoever goes on after a crash, or for want of patience, does not begin anew.
+   * Several sources at a time, because on a broker that estimates depths each must be empty for `emptyForMs`. Moved sources
+   * are noted in the state, so that a repeated call skips them.
    */
   async move(side: Side, from: Broker, to: Broker): Promise<void> {
     const { plan, changes, clock, rate } = this.#parts;
@@ -146,7 +145,7 @@ export class Leftovers {
     const takeNext = async (): Promise<void> => {
       for (let work = open.shift(); work !== undefined; work = open.shift()) {
         const { destination, ordered } = work;
-        // In this order: what is handled meanwhile may become a dead letter.
+        // Dead letters last: messages that are handled meanwhile may become dead letters.
         const contents: readonly BridgeContent[] = ordered ? ["dead-letters"] : ["messages", "dead-letters"];
         try {
           for (const content of contents) await this.#moveOne({ side, from, to, destination, content, done, pace });
@@ -155,10 +154,10 @@ export class Leftovers {
         }
       }
     };
-    await Promise.all(Array.from({ length: AT_A_TIME }, takeNext));
-    // One that cannot be moved stops none of the others, and says more than patience that ended.
-    const telling = failures.find((error) => !isMessagingError(error, "timeout")) ?? failures[0];
-    if (telling !== undefined) throw telling;
+    await Promise.all(Array.from({ length: MOST_BRIDGES }, takeNext));
+    // A source that cannot be moved does not stop the others, and its error says more than a timeout.
+    const first = failures.find((error) => !isMessagingError(error, "timeout")) ?? failures[0];
+    if (first !== undefined) throw first;
   }
 
   async #moveOne({ side, from, to, destination, content, done, pace }: Moving): Promise<void> {
@@ -167,9 +166,9 @@ export class Leftovers {
       source: destination,
       content,
       emptyForMs,
-      maxMessages: MESSAGES_EACH,
-      maxBytes: BYTES_EACH,
-      onProgress: (status: BridgeStatus) => patience.tell({ waitingFor: "bridge", bridge: status }),
+      maxMessages: BRIDGE_MESSAGES,
+      maxBytes: BRIDGE_BYTES,
+      onProgress: (status: BridgeStatus) => patience.onProgress({ waitingFor: "bridge", bridge: status }),
     };
     const moving = pacedBridge(from, to, options, (wake) => pace.of(wake));
     const { source } = moving.status();
@@ -181,7 +180,7 @@ export class Leftovers {
     });
   }
 
-  /** Until it is at its end, or patience is. */
+  /** Runs a bridge until it ends or the time is over. */
   async #run(moving: Bridge): Promise<void> {
     const { patience, clock, emptyForMs } = this.#parts;
     const { source } = moving.status();
@@ -196,64 +195,64 @@ export class Leftovers {
     patience.signal?.throwIfAborted();
     if (end === "drained" && left === 0) return;
     if (end === "stopped") {
-      const seen = `after ${moved} messages, and before it was seen empty for emptyForMs (${emptyForMs} ms)`;
-      const next = "advance or roll back again, which goes on with what is not moved yet, or give more patience";
+      const seen = `after ${moved} messages, and before it was empty for emptyForMs (${emptyForMs} ms)`;
+      const next = "advance or roll back again to continue, or allow more time";
       throw new MessagingError(
         "timeout",
-        `patience (patienceMs, --patience) ended while ${source} was moved, ${seen}; ${next}`,
+        `the time (patienceMs, --patience) ended while ${source} was moved, ${seen}; ${next}`,
       );
     }
     const [first] = leftMessages;
     const cause = error ?? first?.error;
     const what =
       error === undefined
-        ? `${left} messages of ${source} are refused by the other broker, as ${first?.id} is`
+        ? `${left} messages of ${source} are refused by the other broker, such as ${first?.id}`
         : `${source} cannot be moved`;
-    throw new MessagingError(cause?.code ?? "refused", `${what}; see the cause. They stay where they are`, { cause });
+    throw new MessagingError(cause?.code ?? "refused", `${what}; see the cause. They stay on this broker`, { cause });
   }
 
   /**
-   * Waits until nothing stands at a side: what its broker counts, and what the instances say they hold, for brokers that do
-   * not count what is unsettled.
+   * Waits until a side is empty, by its broker's counts. For brokers that do not count messages in flight, the instances
+   * report them.
    */
   async empty(side: Side, broker: Broker): Promise<void> {
     const { plan, changes, clock, emptyForMs, patience } = this.#parts;
     const internals = internalsOf(broker, "migration");
     const open = plan
       .works()
-      .map(({ address }) => new Look(new Emptiness(internals, address, emptyForMs), addressName(address)));
-    const hands = new Hands(side);
-    let told = Number.NEGATIVE_INFINITY;
+      .map(({ address }) => new WatchedSource(new Emptiness(internals, address, emptyForMs), addressName(address)));
+    const inFlight = new InFlightReports(side);
+    let reportedAt = Number.NEGATIVE_INFINITY;
     for (;;) {
-      let waiting: Look | undefined;
+      let waiting: WatchedSource | undefined;
       let whole = true;
       await Promise.all(
-        open.map(async (look) => {
-          look.reading = await look.emptiness.read();
+        open.map(async (watched) => {
+          watched.reading = await watched.emptiness.read();
         }),
       );
-      for (const look of open) {
-        whole &&= look.reading?.whole === true;
-        if (look.reading?.empty !== true) waiting ??= look;
+      for (const watched of open) {
+        whole &&= watched.reading?.whole === true;
+        if (watched.reading?.empty !== true) waiting ??= watched;
       }
       const held: number | undefined =
-        waiting === undefined && !whole ? hands.look((await changes.read()).stored.instances) : 0;
+        waiting === undefined && !whole ? inFlight.check((await changes.read()).stored.instances) : 0;
       if (waiting === undefined && held === 0) return;
-      if (waiting !== undefined || (held ?? 0) > 0) hands.disturbed();
+      if (waiting !== undefined || (held ?? 0) > 0) inFlight.reset();
       const source = waiting?.name ?? plan.adapters[side].name;
       const remaining = waiting?.reading?.remaining ?? held ?? 0;
-      if (clock.monotonic() - told >= TELL_EVERY_MS) {
-        told = clock.monotonic();
-        patience.tell({ waitingFor: "empty", source, remaining });
+      if (clock.monotonic() - reportedAt >= PROGRESS_MS) {
+        reportedAt = clock.monotonic();
+        patience.onProgress({ waitingFor: "empty", source, remaining });
       }
       const every = Math.max(...open.map(({ emptiness }) => emptiness.everyMs));
-      const what = `waiting until ${source} of ${plan.adapters[side].name} is empty (${remaining} left${remaining > 0 ? "" : `, but not seen so for emptyForMs, ${emptyForMs} ms`})`;
+      const what = `waiting until ${source} of ${plan.adapters[side].name} is empty (${remaining} left${remaining > 0 ? "" : `, but not empty for emptyForMs, ${emptyForMs} ms`})`;
       await changes.wait(patience, what, every);
     }
   }
 }
 
-class Look {
+class WatchedSource {
   readonly emptiness: Emptiness;
   readonly name: string;
   reading: Reading | undefined = undefined;

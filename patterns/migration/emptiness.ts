@@ -1,24 +1,23 @@
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import type { Address } from "../../core/index.ts";
 
-/** A reading of an address, and how often in a row nothing stood there. */
+/** The result of one depth request. */
 export interface Reading {
-  /** Ready and, where the broker tells, unsettled ones; without what the asker itself keeps. */
+  /** Ready messages, and those in flight if the broker reports them, without those that the caller keeps. */
   readonly remaining: number;
-  /** Whether it was empty often enough to be believed. */
+  /** Whether it was empty often enough, or for long enough. */
   readonly empty: boolean;
-  /** Whether what is unsettled is counted. */
+  /** Whether messages in flight are counted. */
   readonly whole: boolean;
 }
 
-const TOLD_LATE_READINGS = 3;
+const INEXACT_READINGS = 3;
 
 const LEASED_READINGS = 4;
 
 /**
- * Tells whether nothing stands at an address. A broker that counts exactly is believed at once; one that counts late, such as
- * RabbitMQ, when it says so three times; one that estimates over several places, such as SQS, when it says so all through
- * `emptyForMs`.
+ * Detects that an address is empty. An exact broker must report it once. A broker that counts late, such as RabbitMQ, must
+ * report it three times. A broker that estimates, such as SQS, must report it throughout `emptyForMs`.
  */
 export class Emptiness {
   readonly #internals: BrokerInternals;
@@ -34,7 +33,7 @@ export class Emptiness {
     this.#emptyForMs = emptyForMs;
   }
 
-  /** How long to wait before the next reading. */
+  /** The time until the next reading. */
   get everyMs(): number {
     if (this.#exact) return 20;
     return this.#isLeased ? this.#emptyForMs / LEASED_READINGS : 100;
@@ -44,12 +43,12 @@ export class Emptiness {
     return this.#internals.adapter.capabilities.lease.support !== "unsupported";
   }
 
-  /** Something came or went: what was seen before does not count. */
-  disturbed(): void {
+  /** A message arrived or was removed: starts over. */
+  reset(): void {
     this.#zeros = 0;
   }
 
-  /** `kept` messages are the asker's own, and stay. Rejects as `depth` does. */
+  /** Requests the depth, and subtracts the `kept` messages of the caller. Rejects as `depth` does. */
   async read(kept = 0): Promise<Reading> {
     const { adapter, clock } = this.#internals;
     const { ready, unsettled, exact } = await adapter.depth(this.#address);
@@ -62,7 +61,7 @@ export class Emptiness {
     }
     if (this.#zeros++ === 0) this.#since = clock.monotonic();
     const lasted = clock.monotonic() - this.#since;
-    const empty = exact || (this.#isLeased ? lasted >= this.#emptyForMs : this.#zeros >= TOLD_LATE_READINGS);
+    const empty = exact || (this.#isLeased ? lasted >= this.#emptyForMs : this.#zeros >= INEXACT_READINGS);
     return { remaining, empty, whole };
   }
 }

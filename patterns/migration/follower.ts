@@ -1,17 +1,17 @@
 import { thrownText } from "../../core/foreign.ts";
 import type { Clock, Timer } from "../../core/index.ts";
 import { ask } from "../../core/stores.ts";
-import { inForce, type MigrationState, refuseOthers, type Side, stateIn } from "./state.ts";
+import { inForce, type MigrationState, refuseOtherDestinations, type Side, stateIn } from "./state.ts";
 import type { MigrationStore, StoredMigration } from "./store.ts";
 
-/** After so much of its lease an instance publishes nothing more; a send may take so much of it. The rest is for clocks that differ. */
+/** The part of its lease in which an instance may start to publish, and the part that a send may take. The rest allows for clock drift. */
 const FRESH = 0.45;
 const SEND = 0.5;
-/** How much sooner the state is looked at while a change is on its way. */
-const HASTE = 5;
+/** How much faster the state is polled during a change. */
+const FAST_POLL_FACTOR = 5;
 const LONGEST_PROBLEM = 1024;
 
-/** What a follower follows, and whom it tells. */
+/** The parts of {@link Follower}. */
 interface FollowerParts {
   readonly store: MigrationStore;
   readonly migration: string;
@@ -20,16 +20,16 @@ interface FollowerParts {
   readonly leaseMs: number;
   readonly pollMs: number;
   readonly clock: Clock;
-  /** Takes a state over. It acts by it at once, and resolves when nothing that goes by an older one is under way. */
+  /** Acts by the state at once. Resolves when nothing that follows an older state is in progress. */
   readonly takeOver: (state: MigrationState, revision: number) => Promise<void>;
-  /** What the instance says of itself. */
+  /** The report of this instance. */
   readonly report: (problem: string | undefined) => string;
   readonly stale: (error: unknown) => void;
   readonly fresh: () => void;
   readonly stuck: (error: unknown) => void;
 }
 
-/** One instance's part in the agreement: says that it lives and what it acts by, and follows what is agreed on. */
+/** One instance's part in the agreement: renews its lease with the revision it acts by, and takes over new states. */
 export class Follower {
   readonly #parts: FollowerParts;
   #state: MigrationState | undefined;
@@ -43,45 +43,45 @@ export class Follower {
   #timer: Timer | undefined;
   #beating: Promise<void> = Promise.resolve();
   #following: Promise<void> = Promise.resolve();
-  /** The revision that is being taken over, or was last. */
+  /** The revision that is or was last taken over. */
   #followed = -1;
-  #againAt = 0;
+  #retryAt = 0;
   #running = false;
 
   constructor(parts: FollowerParts) {
     this.#parts = parts;
   }
 
-  /** What is agreed on, as far as this instance has read. */
+  /** The last state that this instance read. */
   get state(): MigrationState | undefined {
     return this.#state;
   }
 
-  /** Whether a side is to come to rest. */
-  isQuiet(side: Side): boolean {
-    const quiet = this.#state?.quiet ?? null;
+  /** Whether a side drains. */
+  isDraining(side: Side): boolean {
+    const draining = this.#state?.draining ?? null;
     const sinceRead = this.#parts.clock.monotonic() - this.#readAt;
-    return quiet !== null && quiet.side === side && quiet.until > this.#storeTime + sinceRead;
+    return draining !== null && draining.side === side && draining.until > this.#storeTime + sinceRead;
   }
 
-  /** Whether what was read is young enough to publish by. */
+  /** Whether the last reading is recent enough to publish. */
   get isFresh(): boolean {
     const { clock, leaseMs } = this.#parts;
     return clock.monotonic() - this.#readAt < leaseMs * FRESH;
   }
 
-  /** The result tells whether the state was read, all of it from now on. */
+  /** Returns a function that tells whether a reading began after this call. */
   readingFromNow(): () => boolean {
     const now = this.#parts.clock.monotonic();
     return () => this.#readAt >= now;
   }
 
-  /** The longest that a send may take, in milliseconds, so that it is over when others take this instance for dead. */
+  /** The longest that a send may take, in milliseconds: it ends before this instance's lease. */
   get longestSendMs(): number {
     return Math.floor(this.#parts.leaseMs * SEND);
   }
 
-  /** Joins, reads, and takes over what is agreed on. Rejects as the store does, and as taking over does. */
+  /** Joins, reads the state, and takes it over. Rejects as the store and as taking over do. */
   async start(): Promise<void> {
     this.#running = true;
     this.#revision = -1;
@@ -89,7 +89,7 @@ export class Follower {
     this.#followed = -1;
     try {
       await this.#beat();
-      // Beats go on while brokers are connected.
+      // The lease is renewed while brokers connect.
       this.#later();
       await this.#following;
     } catch (error) {
@@ -98,7 +98,7 @@ export class Follower {
     }
   }
 
-  /** Follows no more, and leaves. */
+  /** Stops following, and gives up the lease. */
   async stop(): Promise<void> {
     this.#running = false;
     if (this.#timer !== undefined) this.#parts.clock.cancel(this.#timer);
@@ -112,11 +112,11 @@ export class Follower {
 
   #later(): void {
     const hurry = this.#state?.pending != null || this.#acting !== this.#revision;
-    this.#beatIn(hurry ? this.#parts.pollMs / HASTE : this.#parts.pollMs);
+    this.#beatIn(hurry ? this.#parts.pollMs / FAST_POLL_FACTOR : this.#parts.pollMs);
   }
 
-  /** The others wait for what it acts by: it says so at once. */
-  #afterCurrentTurn(): void {
+  /** Reports at once, since others wait for it. */
+  #beatNow(): void {
     if (this.#timer === undefined) return;
     this.#parts.clock.cancel(this.#timer);
     this.#timer = undefined;
@@ -144,7 +144,7 @@ export class Follower {
     const begun = clock.monotonic();
     const beat = { instance, acting: this.#acting, leaseMs, report: report(this.#problem) };
     const stored = await this.#ask(() => store.beat(migration, beat));
-    // A slow answer may come after a later one.
+    // A slow answer may arrive after a newer one.
     if (stored.revision < this.#revision || !this.#running) return;
     const state = this.#read(stored);
     this.#readAt = begun;
@@ -157,7 +157,7 @@ export class Follower {
       this.#state = state;
       this.#revision = stored.revision;
     }
-    if (this.#acting !== this.#revision && this.#followed !== this.#revision && clock.monotonic() >= this.#againAt) {
+    if (this.#acting !== this.#revision && this.#followed !== this.#revision && clock.monotonic() >= this.#retryAt) {
       this.#followed = this.#revision;
       this.#following = this.#follow(state, this.#revision);
       this.#following.catch(() => undefined);
@@ -169,7 +169,7 @@ export class Follower {
     const { destinations } = this.#parts;
     try {
       const state = stateIn(stored, destinations);
-      if (state.step !== "new" || state.pending !== null) refuseOthers(state, destinations);
+      if (state.step !== "new" || state.pending !== null) refuseOtherDestinations(state, destinations);
       return state;
     } catch (error) {
       this.#problem = textOf(error);
@@ -178,18 +178,18 @@ export class Follower {
     }
   }
 
-  /** Takes over beside the beats. A newer revision does not wait for an older one that takes its time. */
+  /** Takes a state over while beats go on. A newer revision does not wait for an older one. */
   async #follow(state: MigrationState, revision: number): Promise<void> {
     try {
       await this.#parts.takeOver(state, revision);
       this.#acting = Math.max(this.#acting, revision);
       this.#problem = undefined;
-      this.#afterCurrentTurn();
+      this.#beatNow();
     } catch (error) {
-      // Tried again after a while: a broker that is away is not to be called in every beat.
+      // Later: an unreachable broker is not called at every beat.
       if (this.#followed === revision) {
         this.#followed = -1;
-        this.#againAt = this.#parts.clock.monotonic() + this.#parts.pollMs;
+        this.#retryAt = this.#parts.clock.monotonic() + this.#parts.pollMs;
       }
       this.#problem = textOf(error);
       this.#parts.stuck(error);
@@ -197,7 +197,7 @@ export class Follower {
     }
   }
 
-  /** Whoever sees that all have taken a change over puts it in force: none has to wait for the one who asked for it. */
+  /** Any instance puts a change in force that all have taken over. No one waits for the process that announced it. */
   async #putInForce(state: MigrationState, stored: StoredMigration): Promise<void> {
     const { store, migration } = this.#parts;
     const next = settledChange(state, stored);
@@ -212,7 +212,7 @@ export class Follower {
   }
 }
 
-/** The state with what is announced in force, if every live instance has taken it over. */
+/** The state with the announced change in force, if every live instance has taken it over. */
 export function settledChange(state: MigrationState, stored: StoredMigration): MigrationState | undefined {
   const { pending } = state;
   if (pending === null || stored.instances.some(({ acting }) => acting < pending.revision)) return undefined;

@@ -6,36 +6,36 @@ import type { Slots } from "./moving-consumer.ts";
 import type { Recording } from "./recording.ts";
 import type { Side } from "./state.ts";
 
-const STORE_AWAY_MS = 500;
+const STORE_UNREACHABLE_MS = 500;
 
-/** What stands around a handler. */
+/** The parts of {@link handlerAt}. */
 interface HandlingParts {
   readonly source: string;
-  /** Undefined where no order is kept. */
+  /** Undefined for an unordered source. */
   readonly alignment: BarrierAlignment | undefined;
   readonly slots: Slots;
   readonly recording: Recording;
-  /** Whether a handler runs once, however often its message comes. */
+  /** Whether the middleware handles each message once. */
   readonly once: boolean;
-  /** The first is the outermost. */
+  /** The first one is the outermost. */
   readonly use: readonly Middleware[];
 }
 
-/** The user's handler, as it is given to one side: behind the alignment, in its turn, and with what it handled on record. */
+/** Wraps the user's handler for one side: with the alignment of barriers, the concurrency limit and the journal. */
 export function handlerAt(side: Side, handler: Handler<unknown>, parts: HandlingParts): Handler<unknown> {
   const { source, alignment, slots, recording, once, use } = parts;
   const wrapped = use.reduceRight((next, middleware) => middleware(next), handler);
   return async (body: unknown, delivery: Delivery): Promise<HandlerResult> => {
-    if (body instanceof Barrier) return alignment?.passed(side, body, delivery.key);
-    const closed = alignment?.open(side, delivery);
-    if (closed !== undefined) return closed;
+    if (body instanceof Barrier) return alignment?.acknowledge(side, body, delivery.key);
+    const refused = alignment?.admit(side, delivery);
+    if (refused !== undefined) return refused;
     await slots.take();
     try {
       const result = await wrapped(body, delivery);
       if (outcomeKind(result) !== undefined) return result;
       const written = await recording.mark(source, delivery.id, "handled");
-      // It comes again, is found done, and marked then. Otherwise it would be missing for ever.
-      return written || !once ? result : postpone({ afterMs: STORE_AWAY_MS });
+      // It is delivered again, skipped as handled, and marked then. Otherwise it would stay missing.
+      return written || !once ? result : postpone({ afterMs: STORE_UNREACHABLE_MS });
     } finally {
       slots.give();
     }

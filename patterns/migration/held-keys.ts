@@ -2,31 +2,31 @@ import { Fifo } from "../../core/fifo.ts";
 import { type Clock, MessagingError, type Receipt, type Timer } from "../../core/index.ts";
 import type { Side } from "./state.ts";
 
-/** A send that is under way. */
-interface Flying {
+/** A send in progress. */
+interface InFlightSend {
   readonly side: Side;
   readonly bucket: number;
 }
 
-/** What is under way to which side, so that a change can wait for what goes by the state before it. */
+/** The sends in progress by side, so that a change can wait for those that follow the state before it. */
 export class InFlight {
-  readonly #flying = new Set<Flying>();
+  readonly #sends = new Set<InFlightSend>();
   #waiting: { readonly leaving: (bucket: number, side: Side) => boolean; readonly done: () => void }[] = [];
 
-  /** Keeps a send until it is answered. */
+  /** Tracks a send until it ends. */
   track<Result>(side: Side, bucket: number, sent: Promise<Result>): Promise<Result> {
-    const flying = { side, bucket };
-    this.#flying.add(flying);
-    const landed = (): void => {
-      this.#flying.delete(flying);
+    const send = { side, bucket };
+    this.#sends.add(send);
+    const ended = (): void => {
+      this.#sends.delete(send);
       this.#check();
     };
-    sent.then(landed, landed);
+    sent.then(ended, ended);
     return sent;
   }
 
-  /** Resolves when nothing is under way that `leaving` says yes to. */
-  async landed(leaving: (bucket: number, side: Side) => boolean): Promise<void> {
+  /** Resolves when no send is in progress for which `leaving` is true. */
+  async drained(leaving: (bucket: number, side: Side) => boolean): Promise<void> {
     await new Promise<void>((done) => {
       this.#waiting.push({ leaving, done });
       this.#check();
@@ -36,7 +36,7 @@ export class InFlight {
   #check(): void {
     if (this.#waiting.length === 0) return;
     this.#waiting = this.#waiting.filter(({ leaving, done }) => {
-      for (const { bucket, side } of this.#flying) if (leaving(bucket, side)) return true;
+      for (const { bucket, side } of this.#sends) if (leaving(bucket, side)) return true;
       done();
       return false;
     });
@@ -45,20 +45,20 @@ export class InFlight {
 
 /** A send that may have to wait for its key. */
 interface KeyedSend {
-  /** Destination and key: what is kept in order. */
+  /** Destination and key. Sends with the same name stay in order. */
   readonly queueName: string;
   readonly where: string;
   readonly timeoutMs: number;
-  /** Where it may go now; undefined while it has to wait. */
+  /** The side to send to; undefined while the key moves. */
   readonly side: () => Side | undefined;
-  /** Hands it over, with so many milliseconds left. */
+  /** Sends, with the milliseconds that are left. */
   readonly send: (side: Side, timeoutMs: number) => Promise<Receipt>;
 }
 
-/** What waits is looked at again without an event, too: a barrier may have been lost. */
-const LOOK_EVERY_MS = 500;
+/** Waiting sends are checked even without an event, since a barrier may be lost. */
+const CHECK_MS = 500;
 
-interface Held {
+interface HeldSend {
   readonly send: KeyedSend;
   readonly since: number;
   readonly resolve: (receipt: Promise<Receipt>) => void;
@@ -67,11 +67,11 @@ interface Held {
   over: boolean;
 }
 
-/** Keeps the sends of a key in the order of their calls while some of them have to wait. */
+/** Keeps the sends of a key in call order while its key moves. */
 export class HeldKeys {
   readonly #clock: Clock;
   readonly #most: number;
-  readonly #queues = new Map<string, Fifo<Held>>();
+  readonly #queues = new Map<string, Fifo<HeldSend>>();
   #count = 0;
   #timer: Timer | undefined;
 
@@ -80,22 +80,22 @@ export class HeldKeys {
     this.#most = most;
   }
 
-  /** How many wait. */
+  /** The number of waiting sends. */
   get count(): number {
     return this.#count;
   }
 
-  /** Sends now, or when the key may go and those before it went. */
+  /** Sends now, or when its key has moved and earlier sends of the key have gone. */
   send(send: KeyedSend): Promise<Receipt> {
     const waiting = this.#queues.get(send.queueName);
     const side = waiting === undefined ? send.side() : undefined;
     if (side !== undefined) return send.send(side, send.timeoutMs);
     if (this.#count >= this.#most) {
       const what = `${send.where}: ${this.#count} messages wait while their keys move to the other broker`;
-      return Promise.reject(new MessagingError("overloaded", `${what}. It was not sent; send it again later`));
+      return Promise.reject(new MessagingError("overloaded", `${what}. This one was not sent; send it again later`));
     }
     return new Promise((resolve, reject) => {
-      const held: Held = {
+      const held: HeldSend = {
         send,
         since: this.#clock.monotonic(),
         resolve,
@@ -105,29 +105,29 @@ export class HeldKeys {
       };
       held.timer = this.#clock.schedule(() => this.#expire(held), send.timeoutMs);
       this.#count++;
-      this.#lookLater();
+      this.#checkLater();
       if (waiting !== undefined) waiting.push(held);
       else {
-        const queue = new Fifo<Held>();
+        const queue = new Fifo<HeldSend>();
         queue.push(held);
         this.#queues.set(send.queueName, queue);
       }
     });
   }
 
-  /** Something changed: looks at a queue, or at all of them. */
+  /** Checks one queue, or all. */
   retry(queueName?: string): void {
     const names = queueName === undefined ? [...this.#queues.keys()] : [queueName];
     for (const name of names) this.#retry(name);
   }
 
-  #lookLater(): void {
+  #checkLater(): void {
     if (this.#count === 0) return;
     this.#timer ??= this.#clock.schedule(() => {
       this.#timer = undefined;
       this.retry();
-      this.#lookLater();
-    }, LOOK_EVERY_MS);
+      this.#checkLater();
+    }, CHECK_MS);
   }
 
   #retry(name: string): void {
@@ -146,21 +146,21 @@ export class HeldKeys {
     this.#queues.delete(name);
   }
 
-  #end(held: Held): void {
+  #end(held: HeldSend): void {
     held.over = true;
     this.#count--;
     if (held.timer !== undefined) this.#clock.cancel(held.timer);
   }
 
-  #expire(held: Held): void {
+  #expire(held: HeldSend): void {
     if (held.over) return;
     this.#end(held);
-    const what = `${held.send.where}: its deadline passed while its key was moving to the other broker`;
-    held.reject(new MessagingError("timeout", `${what}; it was not sent. Send it again`));
+    const what = `${held.send.where}: the message was not sent before its timeout, because its key is moving to the other broker`;
+    held.reject(new MessagingError("timeout", `${what}. Send it again`));
     this.#retry(held.send.queueName);
   }
 
-  /** Refuses all that wait. */
+  /** Rejects all waiting sends. */
   close(): void {
     if (this.#timer !== undefined) this.#clock.cancel(this.#timer);
     this.#timer = undefined;

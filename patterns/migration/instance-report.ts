@@ -1,16 +1,16 @@
 import type { Side } from "./state.ts";
 
-/** What an instance said of itself. */
+/** The report of an instance. */
 interface InstanceReport {
   readonly problem?: string;
   readonly journaled?: boolean;
-  /** How many unsettled deliveries it has of each side. */
+  /** Deliveries in flight, by side. */
   readonly held?: Readonly<Record<Side, number>>;
-  /** Counted up with each report. */
+  /** The number of the report. */
   readonly count?: number;
 }
 
-/** Reads it; empty where it cannot be read. */
+/** Parses a report; empty if it cannot be parsed. */
 export function reportOf(text: string): InstanceReport {
   try {
     const report: unknown = JSON.parse(text);

@@ -11,18 +11,24 @@ import type {
   StoredMigration,
 } from "./store.ts";
 
-/** A mark as a bit, as stores keep them together. */
+/** The bit of a mark. */
 export const MARK: Readonly<Record<MarkKind, number>> = { published: 1, handled: 2, dead: 4 };
 export const PUBLISHED_AND_HANDLED = MARK.published | MARK.handled;
 
-/** For each class: which bits are looked at, and what they have to be. */
-export const CLASS: Readonly<Record<JournalClass, { readonly mask: number; readonly value: number }>> = {
+/** For each class, the bits to test and their value. */
+const CLASS: Readonly<Record<JournalClass, { readonly mask: number; readonly value: number }>> = {
   missing: { mask: MARK.published | MARK.handled | MARK.dead, value: MARK.published },
   dead: { mask: MARK.handled | MARK.dead, value: MARK.dead },
   unexpected: { mask: PUBLISHED_AND_HANDLED, value: MARK.handled },
 };
 
-/** Whether a set of marks belongs to a class. */
+/** The SQL condition of a class on the column `marks`. */
+export function inClass(which: JournalClass): string {
+  const { mask, value } = CLASS[which];
+  return `marks & ${mask} = ${value}`;
+}
+
+/** Whether marks belong to a class. */
 function belongs(marks: number, which: JournalClass): boolean {
   return (marks & CLASS[which].mask) === CLASS[which].value;
 }
@@ -32,7 +38,7 @@ interface Entry {
   at: number;
 }
 
-/** Which ids of which source have which marks. */
+/** The marks of each id of each source. */
 export class Journal {
   readonly #sources = new Map<string, Map<string, Entry>>();
   readonly #folded = new Map<string, number>();
@@ -76,7 +82,7 @@ export class Journal {
     return ids.sort().slice(0, limit);
   }
 
-  /** Everything that is not folded. */
+  /** All entries that are not folded. */
   *entries(): Generator<{
     readonly source: string;
     readonly id: string;
@@ -91,7 +97,7 @@ export class Journal {
     }
   }
 
-  /** How many of which source were folded. */
+  /** The number of folded messages by source. */
   folded(): IterableIterator<[string, number]> {
     return this.#folded.entries();
   }
@@ -101,7 +107,7 @@ export class Journal {
     this.#folded.set(source, (this.#folded.get(source) ?? 0) + count);
   }
 
-  /** Forgets what is published and handled and had its last mark before `before`. */
+  /** Removes published and handled entries whose last mark is older than `before`, and keeps their number. */
   fold(before: number, limit: number): number {
     let folded = 0;
     for (const [source, entries] of this.#sources) {
@@ -119,11 +125,11 @@ export class Journal {
 
 /** The options of {@link memoryMigrationStore}. */
 export interface MemoryMigrationStoreOptions {
-  /** Where leases take their time from. Default: the machine. */
+  /** The clock of leases. Default: the system clock. */
   readonly clock?: Clock;
 }
 
-/** A state store for one process: for tests, and to try things out. Throws `invalid` for wrong options. */
+/** A state store in memory, for one process and for tests. Throws `invalid` for wrong options. */
 export function memoryMigrationStore(options: MemoryMigrationStoreOptions = {}): MigrationStore {
   checkOptions("memoryMigrationStore", options, ["clock"]);
   return new MemoryMigrationStore(clockOf("memoryMigrationStore { clock }", options.clock));

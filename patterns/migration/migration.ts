@@ -30,8 +30,8 @@ const SHORTEST_LEASE_MS = 300;
 const POLLS_PER_LEASE = 6;
 
 /**
- * A broker that moves from one broker to another while it is used; see {@link Migration}. Nothing is connected before
- * `start`, and the state is read first: which brokers are used, and how, is what it says. Throws `invalid` for wrong options.
+ * Makes a broker object that moves from one broker to another while it is used; see {@link Migration}. It connects in `start`,
+ * and only to the brokers that the state names. Throws `invalid` for wrong options.
  */
 export function migration<FromNative, ToNative>(
   options: MigrationOptions<FromNative | ToNative>,
@@ -42,7 +42,7 @@ export function migration<FromNative, ToNative>(
   if (idempotency !== "waived" && typeof idempotency !== "function") {
     throw new MessagingError(
       "invalid",
-      `${where} { idempotency } takes middleware such as idempotent(store), or "waived": a message may come from both brokers`,
+      `${where} { idempotency } takes middleware such as idempotent(store), or "waived", because a message may arrive from both brokers`,
     );
   }
   if (journal !== "ids" && journal !== "waived") {
@@ -59,7 +59,7 @@ export function migration<FromNative, ToNative>(
   checkInteger(`${where} { maxHeld }`, maxHeld, 1);
   checkBrokerOptions(broker);
   if ("destinations" in broker) {
-    throw new MessagingError("invalid", `${where} { broker.destinations } are given as { destinations }`);
+    throw new MessagingError("invalid", `${where} { broker.destinations } is not allowed: use { destinations }`);
   }
   const instance =
     optionalText(where, "instance", options.instance) ?? `${hostname()}.${process.pid}.${randomUUID().slice(0, 8)}`;
@@ -72,6 +72,6 @@ export function migration<FromNative, ToNative>(
     pollMs,
     journaled: journal === "ids",
     maxHeld,
-    tell: (event) => observe(onMigrationEvent, event),
+    emit: (event) => observe(onMigrationEvent, event),
   });
 }

@@ -46,7 +46,7 @@ import { Recording } from "./recording.ts";
 import { Router, type Target } from "./router.ts";
 import { type MigrationState, type Side, usedBrokers } from "./state.ts";
 
-/** What a moving broker is made of, checked. */
+/** The checked options of a moving broker. */
 interface MovingParts {
   readonly plan: Plan;
   readonly idempotency: Middleware | undefined;
@@ -56,7 +56,7 @@ interface MovingParts {
   readonly pollMs: number;
   readonly journaled: boolean;
   readonly maxHeld: number;
-  readonly tell: (event: MigrationEvent) => void;
+  readonly emit: (event: MigrationEvent) => void;
 }
 
 type AnyDestination = Queue<never, unknown> | Topic<never, unknown>;
@@ -75,14 +75,14 @@ export class MovingBroker<Native> implements Migration<Native> {
   readonly #sends: MovingSends;
   #consumers: MovingConsumer[] = [];
   #reports = 0;
-  /** What the start that is under way was told. */
+  /** The options of the start in progress. */
   #starting: StartOptions = {};
   #state: BrokerStatus["state"] = "new";
   #turn: { readonly kind: "start" | "stop"; readonly done: Promise<void> } | undefined;
 
   constructor(parts: MovingParts) {
     this.#parts = parts;
-    const { plan, broker, leaseMs, pollMs, instance, tell } = parts;
+    const { plan, broker, leaseMs, pollMs, instance, emit } = parts;
     const clock = clockOf("migration { broker.clock }", broker.clock);
     const random = randomOf("migration { broker.random }", broker.random);
     const timeoutMs = Math.ceil(leaseMs / 6);
@@ -90,7 +90,7 @@ export class MovingBroker<Native> implements Migration<Native> {
     const makeId = messageIds(clock, random);
     this.#barrierAcks = new BarrierAcks(stored);
     this.#recording = new Recording(
-      parts.journaled ? { ...stored, late: (marks, error) => tell({ type: "unrecorded", marks, error }) } : undefined,
+      parts.journaled ? { ...stored, late: (marks, error) => emit({ type: "unrecorded", marks, error }) } : undefined,
     );
     const inner = { ...broker, use: [], consume: { ...broker.consume, use: [] }, onEvent: this.#onEvent };
     this.#pair = new BrokerPair(plan, inner, (side, made) => {
@@ -106,12 +106,12 @@ export class MovingBroker<Native> implements Migration<Native> {
       clock,
       takeOver: (state, revision) => this.#takeOver(state, revision),
       report: (problem) => this.#report(problem),
-      stale: (error) => tell({ type: "stale", error }),
+      stale: (error) => emit({ type: "stale", error }),
       fresh: () => {
         this.#router.retry();
-        tell({ type: "fresh" });
+        emit({ type: "fresh" });
       },
-      stuck: (error) => tell({ type: "stuck", error }),
+      stuck: (error) => emit({ type: "stuck", error }),
     });
     this.#router = new Router({
       plan,
@@ -150,7 +150,7 @@ export class MovingBroker<Native> implements Migration<Native> {
     observe(this.#parts.broker.onEvent, event);
   };
 
-  /** How many deliveries it holds of each side: brokers do not tell it of one another. */
+  /** The report of this instance, with its deliveries in flight, which not every broker counts. */
   #report(problem: string | undefined): string {
     const held = (side: Side): number => this.#consumers.reduce((sum, consumer) => sum + consumer.heldOf(side), 0);
     const count = ++this.#reports;
@@ -164,17 +164,16 @@ export class MovingBroker<Native> implements Migration<Native> {
 
   async #takeOver(state: MigrationState, revision: number): Promise<void> {
     const { pending, accepted, step, shares } = state;
-    const { tell } = this.#parts;
+    const { emit } = this.#parts;
     const left = this.#router.takeOver(state);
     const wanted = new Set([...usedBrokers(step), ...(pending === null ? [] : usedBrokers(pending.step))]);
     await Promise.all([...wanted].map((side) => this.#pair.start(side, accepted, this.#starting)));
     await left;
-    const told = { step, share: shares.at(-1) ?? 0, revision };
     if (pending !== null) {
-      tell({ type: "taken-over", step: pending.step, share: pending.share, revision });
+      emit({ type: "taken-over", step: pending.step, share: pending.share, revision });
       return;
     }
-    tell({ type: "in-force", ...told });
+    emit({ type: "in-force", step, share: shares.at(-1) ?? 0, revision });
     for (const side of this.#pair.started()) if (!wanted.has(side)) void this.#pair.stop(side);
   }
 
@@ -314,16 +313,16 @@ export class MovingBroker<Native> implements Migration<Native> {
   }
 
   stop(options: StopOptions = {}): Promise<void> {
-    this.#pair.giveUp();
+    this.#pair.cancelStart();
     return this.#inTurn("stop", async () => {
       if (this.#state === "started") {
         this.#state = "stopping";
         const stopMs = options.timeoutMs ?? DEFAULT_STOP_MS;
-        // Handlers may send until they are done, so the state is followed until then.
+        // Handlers may send until they end, so the state is followed until then.
         await this.#stopBoth(stopMs);
         this.#router.close();
         await this.#follower.stop();
-        // What was followed to the last may have started one.
+        // The last state may have started a broker.
         await this.#stopBoth(stopMs);
         this.#barrierAcks.stop();
         await this.#recording.stop();
@@ -340,7 +339,7 @@ export class MovingBroker<Native> implements Migration<Native> {
     await Promise.all((["from", "to"] as const).map((side) => this.#pair.stop(side, timeoutMs)));
   }
 
-  /** One after another; a call while the last one asked for is of its kind shares it. */
+  /** Runs starts and stops one after another. A call shares the last one of its kind. */
   #inTurn(kind: "start" | "stop", run: () => Promise<void>): Promise<void> {
     const last = this.#turn;
     if (last?.kind === kind) return last.done;
@@ -386,7 +385,7 @@ export class MovingBroker<Native> implements Migration<Native> {
     if (side === undefined || other !== undefined) {
       throw new MessagingError(
         "conflict",
-        `${where}: events stand on two brokers; rewind before the migration, or after it`,
+        `${where}: events are stored on two brokers; rewind before the migration or after it`,
       );
     }
     await this.#pair.require(side, where).rewind(topic, subscription, to);

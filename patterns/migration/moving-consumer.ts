@@ -2,7 +2,7 @@ import { checkInteger } from "../../core/checks.ts";
 import type { Broker, Consumer, ConsumerStatus, PauseOptions, StopOptions } from "../../core/index.ts";
 import type { Side } from "./state.ts";
 
-/** How many handlers run at once, over both brokers. */
+/** Limits the concurrent handlers over both brokers. */
 export class Slots {
   most: number;
   #taken = 0;
@@ -24,7 +24,7 @@ export class Slots {
 
   setMost(most: number): void {
     this.most = most;
-    // Each looks again for itself.
+    // Each checks the limit again.
     for (const wake of this.#waiting.splice(0)) wake();
   }
 }
@@ -38,14 +38,14 @@ export class MovingConsumer implements Consumer {
   #paused = false;
   #stopped: Promise<void> | undefined;
 
-  /** `make` begins to consume at one side. */
+  /** `make` starts a consumer at one side. */
   constructor(source: string, slots: Slots, make: (side: Side, broker: Broker) => Consumer) {
     this.#source = source;
     this.#slots = slots;
     this.#make = make;
   }
 
-  /** Begins with a side's broker object, unless it was stopped. A second call does nothing. */
+  /** Starts a consumer on a broker object, unless this one was stopped. A second call does nothing. */
   attach(side: Side, broker: Broker): void {
     if (this.#stopped !== undefined || this.#pair.has(side)) return;
     const consumer = this.#make(side, broker);
@@ -53,12 +53,12 @@ export class MovingConsumer implements Consumer {
     this.#pair.set(side, consumer);
   }
 
-  /** Whether it was stopped by itself. */
+  /** Whether `stop` was called. */
   get ended(): boolean {
     return this.#stopped !== undefined;
   }
 
-  /** How many unsettled deliveries it has of a side. */
+  /** The deliveries in flight at a side. */
   heldOf(side: Side): number {
     return this.#pair.get(side)?.status().unsettled ?? 0;
   }

@@ -16,6 +16,7 @@ import {
   type Topic,
 } from "../../core/index.ts";
 import { asInvalid } from "../../core/publish/encode-message.ts";
+import { DEFAULT_SEND_MS } from "../../core/publish/publisher-engine.ts";
 import { headerBytes, withHeaders } from "../../core/system-headers.ts";
 import { EPOCH_HEADER } from "./barrier.ts";
 import type { BrokerPair } from "./broker-pair.ts";
@@ -25,9 +26,7 @@ import type { Plan } from "./plan.ts";
 import type { Routed, Router, Target } from "./router.ts";
 import type { Side } from "./state.ts";
 
-const SEND_MS = 30_000;
-
-/** What other patterns get of a moving broker. */
+/** The parts of {@link movingInternals}. */
 interface MovingInternalsParts {
   readonly plan: Plan;
   readonly clock: Clock;
@@ -40,8 +39,8 @@ interface MovingInternalsParts {
 }
 
 /**
- * What patterns that publish, such as the outbox's relay, build on: their messages go where the migration says. What stands
- * on one broker alone, such as dead letters, is asked of that broker.
+ * The internals for patterns that publish, such as the outbox's relay: messages are routed by the migration. Calls that
+ * need one broker, such as for dead letters, are refused.
  */
 export function movingInternals(parts: MovingInternalsParts): BrokerInternals {
   const { plan, clock, random, makeId, emit, route, side, requireStarted } = parts;
@@ -57,7 +56,7 @@ export function movingInternals(parts: MovingInternalsParts): BrokerInternals {
       if (to.kind !== "queue" && to.kind !== "topic") {
         const what = `a copy for ${describeAddress(to)}`;
         return Promise.reject(
-          new MessagingError("unsupported", `${what} is sent by one of the two brokers themselves`),
+          new MessagingError("unsupported", `${what} must be sent by a broker object of one of the two brokers`),
         );
       }
       return route({
@@ -67,7 +66,7 @@ export function movingInternals(parts: MovingInternalsParts): BrokerInternals {
         key: message.key,
         routingKey: message.routingKey,
         ordered,
-        timeoutMs: SEND_MS,
+        timeoutMs: DEFAULT_SEND_MS,
         send: (at, _timeoutMs, epoch) => {
           const stamped = epoch === undefined ? {} : { [EPOCH_HEADER]: String(epoch) };
           const headers = withHeaders(message.headers, stamped);
@@ -79,14 +78,14 @@ export function movingInternals(parts: MovingInternalsParts): BrokerInternals {
   };
 }
 
-/** Knows what the old broker can do, and does nothing. */
+/** Has the old broker's capabilities and names, and refuses every call. */
 function noAdapter(adapter: Adapter): Adapter {
   const { name, capabilities, sendLimits } = adapter;
   const refuse = (): Promise<never> =>
     Promise.reject(
       new MessagingError(
         "unsupported",
-        "this looks at one broker, and a migration has two; make a broker object of the one that is meant",
+        "this call needs one broker, and a migration has two; use a broker object of one of them",
       ),
     );
   return {
@@ -101,7 +100,7 @@ function noAdapter(adapter: Adapter): Adapter {
     depth: refuse,
     close: refuse,
     send: (_to, batch, report) => {
-      const cause = new MessagingError("unsupported", "a migration sends by its own rules");
+      const cause = new MessagingError("unsupported", "a migration does not send through one adapter");
       for (let index = 0; index < batch.length; index++) report(index, { status: "unknown", cause });
     },
   };
@@ -109,7 +108,7 @@ function noAdapter(adapter: Adapter): Adapter {
 
 type AnyDestination = Queue<never, unknown> | Topic<never, unknown>;
 
-/** What sends are made with. */
+/** The parts of {@link MovingSends}. */
 interface MovingSendsParts {
   readonly plan: Plan;
   readonly router: Router;
@@ -121,7 +120,7 @@ interface MovingSendsParts {
   readonly requireStarted: (what: string) => void;
 }
 
-/** The sends of a moving broker: each by the broker object of the side that the router says. */
+/** Sends by the broker object of the side that the router chooses. */
 export class MovingSends {
   readonly #parts: MovingSendsParts;
 
@@ -170,7 +169,7 @@ export class MovingSends {
     return this.#parts.follower.state?.accepted ?? [];
   }
 
-  /** Without what was given up. */
+  /** The options without the accepted losses. */
   #allowed(options: SendOptions & PublishOptions, side: Side): SendOptions & PublishOptions {
     const accepted = this.#accepted;
     if (side === "from" || accepted.length === 0) return options;
@@ -185,7 +184,7 @@ export class MovingSends {
   }
 }
 
-/** Throws `invalid` for what is no destination of the kind. */
+/** Throws `invalid` unless the destination has the kind. */
 export function checkKind(verb: string, kind: string, destination: { readonly kind: string } | undefined): void {
   if (destination?.kind === kind) return;
   throw new MessagingError("invalid", `${verb} takes a ${kind}, made by ${kind}()`);

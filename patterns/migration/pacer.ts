@@ -1,19 +1,19 @@
 import type { Clock, Timer } from "../../core/index.ts";
 
-/** A timer that fires late is made up for by so much, and no more: what nobody used is not saved up. */
+/** The most that a late timer is caught up. Idle time is not saved up. */
 const MOST_LATE_MS = 50;
 
-/** Says when the next may pass. */
+/** Limits a rate. */
 export interface Pace {
-  /** Whether one may pass now; if not, whoever asked is woken when it may. */
+  /** Whether the next message may pass now; if not, the caller is woken when it may. */
   pass(): boolean;
-  /** Undefined lets everything pass. */
+  /** Sets the rate; undefined for no limit. */
   setRate(perSecond: number | undefined): void;
-  /** Wakes nobody any more. */
+  /** Cancels the wake-up. */
   stop(): void;
 }
 
-/** One rate for several, who pass in the order in which they ask. */
+/** One rate for several callers, in the order of their calls. */
 export class SharedPace {
   readonly #pacer: Pacer;
   #waiting = new Set<() => void>();
@@ -26,7 +26,7 @@ export class SharedPace {
     });
   }
 
-  /** The pace of one of them. */
+  /** The pace of one caller. */
   of(wake: () => void): Pace {
     return {
       pass: () => {
@@ -40,7 +40,7 @@ export class SharedPace {
   }
 }
 
-/** Lets so many pass per second, evenly. */
+/** Spaces messages evenly. */
 export class Pacer implements Pace {
   readonly #clock: Clock;
   readonly #wake: () => void;
@@ -48,21 +48,19 @@ export class Pacer implements Pace {
   #next = 0;
   #timer: Timer | undefined;
 
-  /** `wake` is called when the next may pass. */
+  /** Calls `wake` when the next message may pass. */
   constructor(clock: Clock, perSecond: number | undefined, wake: () => void) {
     this.#clock = clock;
     this.#wake = wake;
     this.setRate(perSecond);
   }
 
-  /** Undefined lets everything pass. */
   setRate(perSecond: number | undefined): void {
     this.#everyMs = perSecond === undefined ? 0 : 1_000 / perSecond;
     this.#next = 0;
     this.stop();
   }
 
-  /** Whether one may pass now; if not, `wake` is called when it may. */
   pass(): boolean {
     if (this.#everyMs === 0) return true;
     const now = this.#clock.monotonic();
@@ -78,7 +76,6 @@ export class Pacer implements Pace {
     return true;
   }
 
-  /** Wakes nobody any more. */
   stop(): void {
     if (this.#timer !== undefined) this.#clock.cancel(this.#timer);
     this.#timer = undefined;

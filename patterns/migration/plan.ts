@@ -21,13 +21,13 @@ import type { MigrationPlan } from "./contract.ts";
 import type { Side } from "./state.ts";
 import type { MigrationStore } from "./store.ts";
 
-/** What moves, checked, and how each side carries it. */
+/** The checked destinations and adapters of a migration. */
 export class Plan {
   readonly name: string;
   readonly state: MigrationStore;
   readonly adapters: Readonly<Record<Side, Adapter>>;
   readonly destinations: readonly Destination[];
-  /** As the state store keeps them: sorted, each with what order it keeps. */
+  /** The destinations for the state: sorted texts, each with whether it is ordered. */
   readonly described: readonly string[];
   readonly #subscriptions = new Map<string, Subscription[]>();
 
@@ -37,14 +37,14 @@ export class Plan {
       if (typeof adapter?.physicalName === "function") continue;
       throw new MessagingError("invalid", `${where} { ${option} } takes an adapter, such as rabbitmq({ url })`);
     }
-    if (from === to) throw new MessagingError("invalid", `${where} { from, to } takes two adapters, and not one twice`);
+    if (from === to) throw new MessagingError("invalid", `${where} { from, to } takes two different adapters`);
     if (typeof state?.beat !== "function") {
       throw new MessagingError("invalid", `${where} { state } takes a store, such as memoryMigrationStore()`);
     }
     if (!Array.isArray(destinations) || destinations.length === 0) {
       throw new MessagingError(
         "invalid",
-        `${where} { destinations } takes the queues, topics and subscriptions that move`,
+        `${where} { destinations } takes a list of the queues, topics and subscriptions that move`,
       );
     }
     this.name = name;
@@ -60,7 +60,7 @@ export class Plan {
     }
   }
 
-  /** Throws `invalid` for what does not move. */
+  /** Throws `invalid` for a destination that does not move. */
   require(where: string, kind: "queue" | "topic", name: string): void {
     const known = this.destinations.some((each) => {
       const address = addressOf(each);
@@ -79,19 +79,19 @@ export class Plan {
     throw notListed(where, `subscription "${name}" of topic "${topic}"`);
   }
 
-  /** The queues and subscriptions that take a message: what counts as handled, each for itself. */
-  takers(
+  /** The queues and subscriptions that receive a message. Each of them handles it. */
+  receivers(
     to: { readonly kind: "queue" | "topic"; readonly name: string },
     routingKey: string | undefined,
   ): readonly string[] {
     if (to.kind === "queue") return [to.name];
-    const takers = (this.#subscriptions.get(to.name) ?? []).filter(({ options: { filter = "#" } }) =>
+    const receivers = (this.#subscriptions.get(to.name) ?? []).filter(({ options: { filter = "#" } }) =>
       routingMatches(filter, routingKey),
     );
-    return takers.map(({ name }) => addressName(workAddress(to.name, name)));
+    return receivers.map(({ name }) => addressName(workAddress(to.name, name)));
   }
 
-  /** Everything that messages stand at. */
+  /** The queues and subscriptions. */
   works(): readonly { readonly destination: Destination; readonly address: WorkAddress; readonly ordered: boolean }[] {
     return this.destinations.flatMap((destination) => {
       const address = addressOf(destination);
@@ -99,7 +99,7 @@ export class Plan {
     });
   }
 
-  /** Throws `invalid` with every name that the new broker cannot carry. */
+  /** Throws `invalid` with every name that the new broker does not allow. */
   refuseNames(): void {
     const topics = this.destinations.map(addressOf).filter(({ kind }) => kind === "topic");
     const works = this.works().flatMap(({ address }): Address[] => [
@@ -118,8 +118,8 @@ export class Plan {
     });
     const [first] = problems;
     if (first === undefined) return;
-    const what = `${this.adapters.to.name} cannot carry ${problems.length} names, such as: ${first.message}`;
-    throw new MessagingError("invalid", `${what}. Nothing was begun`, { problems });
+    const what = `${this.adapters.to.name} does not allow ${problems.length} names, such as: ${first.message}`;
+    throw new MessagingError("invalid", `${what}. Nothing was changed`, { problems });
   }
 
   /** The options of a side's broker object. */
@@ -133,7 +133,7 @@ export class Plan {
   }
 }
 
-/** Without what was given up. */
+/** The options without the accepted losses. */
 export function subscriptionOptions(
   { options }: Pick<Subscription, "options">,
   side: Side,
@@ -151,6 +151,6 @@ function describe(destination: Destination): string {
 function notListed(where: string, what: string): MessagingError {
   return new MessagingError(
     "invalid",
-    `${where}: ${what} is not among the destinations of the migration; add it in every process, so that it does not stay behind`,
+    `${where}: ${what} is not among the destinations of the migration; add it in every process, or it stays on the old broker`,
   );
 }

@@ -1,13 +1,13 @@
 import type { Clock, Timer } from "../../core/index.ts";
 import { ask, storableText } from "../../core/stores.ts";
-import { Gathering } from "./gathering.ts";
+import { CallBatcher } from "./call-batcher.ts";
 import type { JournalMark, MigrationStore } from "./store.ts";
 
-/** So many marks that the store did not take are kept until it does. */
+/** The most marks to keep for a retry. */
 const MOST_LATE = 10_000;
 const AGAIN_MS = 500;
 
-/** Marks that the store did not take, tried again from time to time, one batch at a time. */
+/** Marks that the store did not take. Retries them in batches. */
 class LateMarks {
   readonly #clock: Clock;
   readonly #most: number;
@@ -17,7 +17,7 @@ class LateMarks {
   #trying: Promise<boolean> | undefined;
   #isOpen = false;
 
-  /** `write` takes `most` marks at once, and resolves with whether they are written. */
+  /** `write` stores a batch of at most `most` marks, and resolves with whether it is stored. */
   constructor(clock: Clock, most: number, write: (marks: readonly JournalMark[]) => Promise<boolean>) {
     this.#clock = clock;
     this.#most = most;
@@ -28,14 +28,14 @@ class LateMarks {
     this.#isOpen = true;
   }
 
-  /** Keeps them to be written later; those that are too many, or come after {@link stop}, are dropped. */
+  /** Keeps marks for a retry. Drops those over the limit, and all after {@link stop}. */
   keep(marks: readonly JournalMark[]): void {
     if (!this.#isOpen) return;
     this.#marks = [...this.#marks, ...marks].slice(0, MOST_LATE);
     this.#later();
   }
 
-  /** Tries the last time to write them, and keeps none. Never rejects. */
+  /** Tries to write the marks a last time, then drops them. Never rejects. */
   async stop(): Promise<void> {
     this.#isOpen = false;
     if (this.#timer !== undefined) this.#clock.cancel(this.#timer);
@@ -57,7 +57,7 @@ class LateMarks {
     }, AGAIN_MS);
   }
 
-  /** What is refused goes behind what else is late. */
+  /** Writes the first batch. If it fails, it goes to the end. */
   async #try(): Promise<boolean> {
     const marks = this.#marks.slice(0, this.#most);
     const written = await this.#write(marks);
@@ -68,22 +68,19 @@ class LateMarks {
 
 const MOST_AT_ONCE = 1_000;
 
-/** What marks are written with. */
+/** The parts of {@link Recording}. */
 interface RecordingParts {
   readonly store: MigrationStore;
   readonly migration: string;
   readonly clock: Clock;
   readonly timeoutMs: number;
-  /** These could not be written in time. Told once of each. */
+  /** Called when marks could not be stored in time. */
   readonly late: (marks: number, error: unknown) => void;
 }
 
-/**
- * Writes marks into the journal, in batches, or does nothing where the journal is waived. What the store does not take is
- * tried again: one busy moment of it is not to look like a difference for ever.
- */
+/** Writes marks into the journal in batches, and retries them. Does nothing if the journal is waived. */
 export class Recording {
-  readonly #marks: Gathering<JournalMark, boolean> | undefined;
+  readonly #marks: CallBatcher<JournalMark, boolean> | undefined;
   readonly #late: LateMarks | undefined;
 
   constructor(parts: RecordingParts | undefined) {
@@ -93,7 +90,7 @@ export class Recording {
       ask("migration journal", clock, timeoutMs, () => store.mark(migration, marks));
     const kept = new LateMarks(clock, MOST_AT_ONCE, async (marks) => "value" in (await write(marks)));
     this.#late = kept;
-    this.#marks = new Gathering(MOST_AT_ONCE, async (marks) => {
+    this.#marks = new CallBatcher(MOST_AT_ONCE, async (marks) => {
       const answer = await write(marks);
       if ("error" in answer) {
         late(marks.length, answer.error);
@@ -107,7 +104,7 @@ export class Recording {
     return this.#marks !== undefined;
   }
 
-  /** Resolves with whether it is written, or need not be; if not, it may be later. Never rejects. */
+  /** Resolves with whether the mark is stored or not needed. Otherwise it may be stored later. Never rejects. */
   async mark(source: string, id: string, mark: JournalMark["mark"]): Promise<boolean> {
     return (await this.#marks?.add({ source, id: storableText(id), mark })) ?? true;
   }
@@ -116,7 +113,7 @@ export class Recording {
     this.#late?.start();
   }
 
-  /** Tries the last time to write what is late. Never rejects. */
+  /** Tries to write late marks a last time. Never rejects. */
   async stop(): Promise<void> {
     await this.#late?.stop();
   }

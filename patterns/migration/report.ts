@@ -11,11 +11,11 @@ import type { JournalClass, JournalCounts } from "./store.ts";
 
 const DEFAULT_LIMIT = 100;
 const MARKED_AT_ONCE = 1_000;
-/** What is handled is remembered so long as duplicates may come; then only its number is. */
+/** Handled ids are kept this long, since duplicates may arrive. Then only their number is kept. */
 const FOLD_AFTER_MS = 60 * 60 * 1_000;
 const FOLDED_AT_ONCE = 10_000;
 
-/** Makes the parity report. `brokers` are those that can be asked at present. */
+/** Makes the parity report. `brokers` are the ones that can be asked. */
 export async function parityReport(
   plan: Plan,
   brokers: Partial<Readonly<Record<Side, Broker>>>,

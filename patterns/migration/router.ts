@@ -8,18 +8,18 @@ import type { Follower } from "./follower.ts";
 import { HeldKeys, InFlight } from "./held-keys.ts";
 import type { Plan } from "./plan.ts";
 import type { Recording } from "./recording.ts";
-import { cameWith, epochOf, isJournaled, type MigrationState, type Side, shareOf, sideAt } from "./state.ts";
+import { epochOf, epochOfMove, isJournaled, type MigrationState, type Side, shareOf, sideAt } from "./state.ts";
 
-/** A barrier that was lost, purged or taken by a stranger is sent again. */
-const MARK_AGAIN_MS = 5_000;
+/** A barrier may be lost, purged or taken by a foreign consumer: it is sent again. */
+const RESEND_BARRIER_MS = 5_000;
 
-/** Where something is sent to. */
+/** The destination of a message. */
 export interface Target {
   readonly kind: "queue" | "topic";
   readonly name: string;
 }
 
-/** One message for either side. */
+/** A message to route. */
 export interface Routed {
   readonly to: Target;
   readonly where: string;
@@ -28,11 +28,11 @@ export interface Routed {
   readonly routingKey: string | undefined;
   readonly ordered: boolean;
   readonly timeoutMs: number;
-  /** Hands it over, stamped with an epoch where order is kept. */
+  /** Sends to a side, with the epoch as a header if the destination is ordered. */
   readonly send: (side: Side, timeoutMs: number, epoch: number | undefined) => Promise<Receipt>;
 }
 
-/** What a router works with. */
+/** The parts of {@link Router}. */
 interface RouterParts {
   readonly plan: Plan;
   readonly clock: Clock;
@@ -43,20 +43,20 @@ interface RouterParts {
   readonly maxHeld: number;
 }
 
-/** Decides for each message which broker it goes to, and when. */
+/** Decides to which broker a message goes, and when. */
 export class Router {
   readonly #parts: RouterParts;
   readonly #held: HeldKeys;
-  readonly #flying = new InFlight();
-  /** When a barrier was sent last, for what is waited for. */
-  readonly #marked = new Map<string, number>();
+  readonly #inFlight = new InFlight();
+  /** When each barrier was last sent. */
+  readonly #barrierSentAt = new Map<string, number>();
 
   constructor(parts: RouterParts) {
     this.#parts = parts;
     this.#held = new HeldKeys(parts.clock, parts.maxHeld);
   }
 
-  /** Sends that wait for their keys. */
+  /** Sends that wait while their keys move. */
   get waiting(): number {
     return this.#held.count;
   }
@@ -89,52 +89,52 @@ export class Router {
     const what = `${where}: the state of migration "${this.#parts.plan.name}" could not be read for too long`;
     return new MessagingError(
       "closed",
-      `${what}, and another instance may have moved on; it was not sent. See to the state store, and send it again`,
+      `${what}, and other instances may follow a newer state; it was not sent. Check the state store, and send it again`,
     );
   }
 
-  /** Undefined while the key is on its way from one side to the other. */
+  /** The side of a key; undefined while the key moves. */
   #sideFor(message: Routed, key: string, bucket: number): Side | undefined {
     const state = this.#parts.follower().state as MigrationState;
     const { shares, pending, drained, unordered } = state;
     const side = sideAt(shares, epochOf(state), bucket);
-    // Nobody sends a key that is about to move, until nobody does: then its past on the old side has an end.
+    // No instance sends a key that is about to move until all have stopped. Then its messages on the old side have an end.
     if (pending !== null && hasBucket(pending.share, bucket) !== (side === "to")) return undefined;
-    const came = cameWith(shares, epochOf(state), bucket);
-    // On the new side its consumers wait for the key's past; going back, its senders do, so that one side never waits for
-    // the other while the other waits for it.
-    if (side === "to" || came === 0 || drained.to >= came || unordered >= came) return side;
-    return this.#isBack(message, key, came) ? side : undefined;
+    const moveEpoch = epochOfMove(shares, epochOf(state), bucket);
+    // On the new side, consumers wait for the key's old messages. On the way back, publishers do: two sides never wait for
+    // each other.
+    if (side === "to" || moveEpoch === 0 || drained.to >= moveEpoch || unordered >= moveEpoch) return side;
+    return this.#isDrainedAtNew(message, key, moveEpoch) ? side : undefined;
   }
 
-  /** Whether everything of a key that was published to the new side before `came` is done there. */
-  #isBack(message: Routed, key: string, came: number): boolean {
+  /** Whether everything of a key that was published to the new side before `moveEpoch` is handled. */
+  #isDrainedAtNew(message: Routed, key: string, moveEpoch: number): boolean {
     const { plan, barrierAcks } = this.#parts;
-    const scopes = plan.takers(message.to, message.routingKey).map((source) => ackScope("to", source, key));
-    const open = scopes.filter((scope) => !barrierAcks.has(scope, came));
+    const scopes = plan.receivers(message.to, message.routingKey).map((source) => ackScope("to", source, key));
+    const open = scopes.filter((scope) => !barrierAcks.has(scope, moveEpoch));
     if (open.length === 0) return true;
     const queueName = `${message.to.kind} ${message.to.name} ${key}`;
-    for (const scope of open) barrierAcks.want(scope, came, () => this.#held.retry(queueName));
-    if (!this.#parts.follower().isQuiet("to"))
-      this.mark("to", message.to, key, message.routingKey, `${open.join()} ${came}`);
+    for (const scope of open) barrierAcks.watch(scope, moveEpoch, () => this.#held.retry(queueName));
+    if (!this.#parts.follower().isDraining("to"))
+      this.sendBarrier("to", message.to, key, message.routingKey, `${open.join()} ${moveEpoch}`);
     return false;
   }
 
   /**
-   * Sends a barrier behind the last message of a key at a side. `what` is what waits for it: while the same does, it is sent
-   * again only after a while.
+   * Sends a barrier behind the last message of a key at a side. `waiter` identifies who waits for it. For the same waiter it
+   * is sent again only after a while.
    */
-  mark(side: Side, to: Target, key: string, routingKey: string | undefined, what: string): void {
+  sendBarrier(side: Side, to: Target, key: string, routingKey: string | undefined, waiter: string): void {
     const { clock, pair, follower } = this.#parts;
     const now = clock.monotonic();
-    const before = this.#marked.get(what);
-    if (before !== undefined && now - before < MARK_AGAIN_MS) return;
-    this.#marked.delete(what);
-    for (const [other, at] of this.#marked) {
-      if (now - at < MARK_AGAIN_MS) break;
-      this.#marked.delete(other);
+    const before = this.#barrierSentAt.get(waiter);
+    if (before !== undefined && now - before < RESEND_BARRIER_MS) return;
+    this.#barrierSentAt.delete(waiter);
+    for (const [other, at] of this.#barrierSentAt) {
+      if (now - at < RESEND_BARRIER_MS) break;
+      this.#barrierSentAt.delete(other);
     }
-    this.#marked.set(what, now);
+    this.#barrierSentAt.set(waiter, now);
     const state = follower().state;
     const broker = pair.get(side);
     if (state === undefined || broker === undefined) return;
@@ -152,8 +152,8 @@ export class Router {
       delayMs: 0,
       ttlMs: undefined,
     });
-    // One that did not arrive is sent again by whoever still waits.
-    sent.catch(() => this.#marked.delete(what));
+    // After a failure, the next check sends it again.
+    sent.catch(() => this.#barrierSentAt.delete(waiter));
   }
 
   async #send(
@@ -169,32 +169,29 @@ export class Router {
     const most = Math.min(timeoutMs, follower().longestSendMs);
     const sent = message.send(side, most, epoch);
     const noted = recording.isOn && isJournaled(follower().state as MigrationState);
-    const receipt = await (message.ordered ? this.#flying.track(side, bucket, sent) : sent);
+    const receipt = await (message.ordered ? this.#inFlight.track(side, bucket, sent) : sent);
     if (noted) {
-      const takers = plan.takers(message.to, message.routingKey);
-      await Promise.all(takers.map((source) => recording.mark(source, receipt.id, "published")));
+      const receivers = plan.receivers(message.to, message.routingKey);
+      await Promise.all(receivers.map((source) => recording.mark(source, receipt.id, "published")));
     }
     return receipt;
   }
 
-  /**
-   * Acts by a new state from now on. Resolves when no message is under way that goes to where its key will not be any
-   * more.
-   */
+  /** Acts by a new state at once. Resolves when no send to the side that its key leaves is in progress. */
   async takeOver(state: MigrationState): Promise<void> {
     this.#held.retry();
     const { pending } = state;
     if (pending === null || pending.share === shareOf(state)) return;
-    await this.#flying.landed((bucket, side) => hasBucket(pending.share, bucket) !== (side === "to"));
+    await this.#inFlight.drained((bucket, side) => hasBucket(pending.share, bucket) !== (side === "to"));
   }
 
-  /** The state can be read again. */
+  /** Checks waiting sends again. */
   retry(): void {
     this.#held.retry();
   }
 
   close(): void {
     this.#held.close();
-    this.#marked.clear();
+    this.#barrierSentAt.clear();
   }
 }

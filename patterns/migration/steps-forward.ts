@@ -8,10 +8,10 @@ import type { Plan } from "./plan.ts";
 import { epochOf, type MigrationState, type Side, shareOf } from "./state.ts";
 import { MIGRATION_STEPS, type MigrationStep } from "./steps.ts";
 
-/** How long a side is left alone when nobody asks again. */
-const QUIET_MS = 10_000;
+/** How long a side stays draining if the process that asked for it crashes. */
+const DRAINING_MS = 10_000;
 
-/** What a step is made with. */
+/** The parts of {@link Stepping}. */
 interface SteppingParts {
   readonly plan: Plan;
   readonly changes: Changes;
@@ -20,12 +20,12 @@ interface SteppingParts {
   readonly emptyForMs: number;
   readonly rate: number | undefined;
   readonly by: string | undefined;
-  /** The broker object of a side, started. */
+  /** Returns the started broker object of a side. */
   readonly broker: (side: Side, what: string) => Promise<Broker>;
   readonly report: () => Promise<ParityReport>;
 }
 
-/** What the steps have in common. */
+/** What all steps use. */
 export class Stepping {
   readonly plan: Plan;
   readonly changes: Changes;
@@ -51,32 +51,29 @@ export class Stepping {
   async change(read: Read, announcement: Announcement, state: MigrationState = read.state): Promise<void> {
     const { by } = this.#parts;
     const who = by === undefined ? {} : { by };
-    await this.changes.announce(read, { ...announcement, ...who }, { ...state, quiet: null, moved: null });
+    await this.changes.announce(read, { ...announcement, ...who }, { ...state, draining: null, moved: null });
     await this.changes.settled(announcement, this.patience);
   }
 
-  /**
-   * Waits while no new barriers are sent to a side, so that it drains; what waits for one goes on waiting meanwhile.
-   * The change that follows ends it.
-   */
-  async quietly(side: Side, wait: () => Promise<void>): Promise<void> {
+  /** Marks a side as draining during `wait`. The change that follows ends it. */
+  async whileDraining(side: Side, wait: () => Promise<void>): Promise<void> {
     const over = new AbortController();
     const { clock } = this.#parts;
-    const quiet = (): Promise<void> =>
-      this.changes.amend((state, now) => ({ ...state, quiet: { side, until: now + QUIET_MS } }));
+    const mark = (): Promise<void> =>
+      this.changes.amend((state, now) => ({ ...state, draining: { side, until: now + DRAINING_MS } }));
     const renewing = (async () => {
       while (!over.signal.aborted) {
-        await pause(clock, QUIET_MS / 2, over.signal);
-        if (!over.signal.aborted) await quiet().catch(() => undefined);
+        await pause(clock, DRAINING_MS / 2, over.signal);
+        if (!over.signal.aborted) await mark().catch(() => undefined);
       }
     })();
     try {
-      await quiet();
+      await mark();
       await wait();
     } catch (error) {
       over.abort();
       await renewing;
-      await this.changes.amend((state) => ({ ...state, quiet: null }));
+      await this.changes.amend((state) => ({ ...state, draining: null }));
       throw error;
     } finally {
       over.abort();
@@ -87,7 +84,7 @@ export class Stepping {
 
 const PUBLISHING = MIGRATION_STEPS.indexOf("publishing");
 
-/** Goes one step back. Every step can be gone back from. */
+/** Goes one step back. Every step can be rolled back. */
 export async function stepBack(stepping: Stepping, read: Read, options: RollbackOptions): Promise<void> {
   const { state } = read;
   const share = shareOf(state);
@@ -119,16 +116,16 @@ async function publishLess(stepping: Stepping, read: Read, share: number, option
   return stepping.change(read, { step: share === 0 ? "consuming" : "publishing", share }, { ...state, unordered });
 }
 
-/** Nobody publishes to the new broker any more: what nobody handles there is moved back, and what is in order is waited for. */
+/** All publish to the old broker: moves unordered messages and dead letters back, and waits for the ordered ones. */
 async function leaveNew(stepping: Stepping): Promise<void> {
   const from = await stepping.broker("from", "bridging");
   const to = await stepping.broker("to", "bridging");
   await stepping.leftovers().move("to", to, from);
-  await stepping.quietly("to", () => stepping.leftovers().empty("to", to));
+  await stepping.whileDraining("to", () => stepping.leftovers().empty("to", to));
   await stepping.change(await stepping.changes.read(), { step: "prepared", share: 0, drained: ["to"] });
 }
 
-/** Whether going back has come to where it was to go. */
+/** Whether a rollback has reached its goal. */
 export function isBack(step: MigrationStep, share: number, { to, share: wanted }: RollbackOptions): boolean {
   if (wanted !== undefined) {
     return MIGRATION_STEPS.indexOf(step) < PUBLISHING || (step === "publishing" && share <= wanted);
@@ -136,10 +133,10 @@ export function isBack(step: MigrationStep, share: number, { to, share: wanted }
   return to !== undefined && MIGRATION_STEPS.indexOf(step) <= MIGRATION_STEPS.indexOf(to);
 }
 
-const LOOK_AGAIN_MS = 500;
-const MOST_NAMED = 5;
+const RECHECK_MS = 500;
+const MOST_LISTED = 5;
 
-/** Goes one step on. */
+/** Goes one step forward. */
 export async function stepForward(stepping: Stepping, read: Read, options: AdvanceOptions): Promise<void> {
   const { step } = read.state;
   const { share } = options;
@@ -160,10 +157,10 @@ export async function stepForward(stepping: Stepping, read: Read, options: Advan
     case "bridged":
       return prove(stepping, options);
     case "proven":
-      await stepping.leftovers().empty("from", await stepping.broker("from", "looking whether it is empty"));
+      await stepping.leftovers().empty("from", await stepping.broker("from", "the check whether it is empty"));
       return stepping.change(await stepping.changes.read(), { step: "retired", share: 100, drained: ["from"] });
     case "retired":
-      throw new MessagingError("invalid", "the migration is at its end: the new broker is used alone");
+      throw new MessagingError("invalid", "the migration is complete: only the new broker is used");
   }
 }
 
@@ -182,22 +179,22 @@ async function publishShare(stepping: Stepping, read: Read, share: number): Prom
   throw new MessagingError("invalid", `the share is ${before} already; advance to a larger one, or roll back`);
 }
 
-/** Nobody publishes to the old broker any more: what nobody handles there is moved, and what is in order is waited for. */
+/** All publish to the new broker: moves unordered messages and dead letters, and waits for the ordered ones. */
 async function bridgeLeftovers(stepping: Stepping, read: Read): Promise<void> {
   const share = shareOf(read.state);
   if (share !== 100) {
     const what = `${share} % of the keys are published to the new broker`;
-    throw new MessagingError("invalid", `${what}; advance with { share }, up to 100, before what is left is bridged`);
+    throw new MessagingError("invalid", `${what}; advance with { share } to 100 first`);
   }
   const from = await stepping.broker("from", "bridging");
   const to = await stepping.broker("to", "bridging");
   await stepping.leftovers().move("from", from, to);
-  await stepping.quietly("from", () => stepping.leftovers().empty("from", from));
+  await stepping.whileDraining("from", () => stepping.leftovers().empty("from", from));
   await stepping.change(await stepping.changes.read(), { step: "bridged", share: 100, drained: ["from"] });
 }
 
 async function prove(stepping: Stepping, { accept = [] }: AdvanceOptions): Promise<void> {
-  await stepping.leftovers().empty("from", await stepping.broker("from", "looking whether it is empty"));
+  await stepping.leftovers().empty("from", await stepping.broker("from", "the check whether it is empty"));
   const missing = new Missing(stepping.plan);
   for (;;) {
     if (accept.includes("parity")) break;
@@ -205,20 +202,20 @@ async function prove(stepping: Stepping, { accept = [] }: AdvanceOptions): Promi
     if (verdict === "waived") {
       throw new MessagingError(
         "conflict",
-        `ids are not journaled, so parity cannot be proven; accept "parity" to do without`,
+        `ids are not journaled, so parity cannot be proven; accept "parity" to continue without the proof`,
       );
     }
-    const open = await missing.look();
+    const open = await missing.check();
     if (open.size === 0) break;
     const named = [...open].map(
-      ([source, ids]) => `${source}: ${ids.size}, as ${[...ids].slice(0, MOST_NAMED).join(", ")}`,
+      ([source, ids]) => `${source}: ${ids.size}, such as ${[...ids].slice(0, MOST_LISTED).join(", ")}`,
     );
     const what = `parity is not proven, missing are ${named.join("; ")}`;
     try {
-      await stepping.changes.wait(stepping.patience, what, LOOK_AGAIN_MS);
+      await stepping.changes.wait(stepping.patience, what, RECHECK_MS);
     } catch (cause) {
       stepping.patience.signal?.throwIfAborted();
-      throw new MessagingError("conflict", `${what}. Look for them in the report, and go on when they are handled`, {
+      throw new MessagingError("conflict", `${what}. Find them with the report, and advance when they are handled`, {
         cause,
       });
     }

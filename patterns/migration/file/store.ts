@@ -19,12 +19,12 @@ import type {
   StoredMigration,
 } from "../store.ts";
 
-/** Nobody needs a lock for so long: whoever has it is gone. */
+/** A lock this old belongs to a crashed process. */
 const STALE_MS = 10_000;
 const FIRST_WAIT_MS = 2;
 const LONGEST_WAIT_MS = 50;
 
-/** Where process ids mean what they mean here: on this machine, and on Linux in this container. */
+/** Identifies the scope of process ids: this machine, and on Linux this container. */
 function pidSpace(): string {
   try {
     return `${hostname()} ${readlinkSync("/proc/self/ns/pid")}`;
@@ -33,12 +33,12 @@ function pidSpace(): string {
   }
 }
 
-/** Keeps the processes of one machine from changing the same files at the same time. */
+/** A lock file between the processes of one machine. */
 export class FileLock {
   readonly #path: string;
   readonly #patienceMs: number;
   readonly #space = pidSpace();
-  /** Those of this process come one after another. */
+  /** Calls in this process run one after another. */
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(path: string, patienceMs: number) {
@@ -46,7 +46,7 @@ export class FileLock {
     this.#patienceMs = patienceMs;
   }
 
-  /** `run` is told how to ask whether the lock is still ours: before it makes anything final. */
+  /** Runs with the lock. `run` calls `stillOurs` before it changes a file; it rejects if the lock was lost. */
   hold<Result>(run: (stillOurs: () => Promise<void>) => Promise<Result>): Promise<Result> {
     const held = this.#last.then(() => this.#hold(run));
     this.#last = held.catch(() => undefined);
@@ -60,7 +60,7 @@ export class FileLock {
       if ((await this.#holder()) === token) return;
       throw new MessagingError(
         "unreachable",
-        "the migration's files were locked by another process meanwhile; try again",
+        "the lock of the migration's files was lost to another process; try again",
       );
     };
     try {
@@ -74,14 +74,14 @@ export class FileLock {
     const until = performance.now() + this.#patienceMs;
     for (let waitMs = FIRST_WAIT_MS; ; waitMs = Math.min(waitMs * 2, LONGEST_WAIT_MS)) {
       try {
-        // In one go, so that hardly any death leaves a lock that does not say whose it is.
+        // In one write, so that a crash can hardly leave a lock without its owner.
         writeFileSync(this.#path, token, { flag: "wx", mode: 0o600 });
         return;
       } catch (cause) {
         if ((cause as { code?: unknown }).code !== "EEXIST") throw cause;
         if (performance.now() > until) {
           const what = "another process holds the lock of the migration's files";
-          throw new MessagingError("unreachable", `${what}; the call can be repeated`, { cause });
+          throw new MessagingError("unreachable", `${what}; try again`, { cause });
         }
       }
       await this.#breakStale();
@@ -89,7 +89,7 @@ export class FileLock {
     }
   }
 
-  /** Moved aside rather than removed: of several who find it stale, one does it, and none removes the next one's lock. */
+  /** Renames the lock instead of removing it: of several processes one succeeds, and none removes the next lock. */
   async #breakStale(): Promise<void> {
     const before = await this.#holder();
     const { mtimeMs } = (await lstat(this.#path).catch(() => undefined)) ?? { mtimeMs: Date.now() };
@@ -99,7 +99,7 @@ export class FileLock {
     await rm(aside, { force: true });
   }
 
-  /** Whether the process that wrote the lock is seen to be gone. Of one elsewhere, only the time can tell. */
+  /** Whether the owner of the lock has crashed. For owners on another machine only the age decides. */
   #isDead(holder: string | undefined): boolean {
     const [, pid, ...space] = holder?.split(" ") ?? [];
     if (pid === undefined || space.join(" ") !== this.#space) return false;
@@ -116,7 +116,7 @@ export class FileLock {
   }
 }
 
-/** So many files, of which one is looked at at a time. */
+/** The number of journal files. One is in memory at a time. */
 const FILES = 64;
 const LETTER: Readonly<Record<MarkKind, string>> = { published: "p", handled: "h", dead: "d" };
 const KIND: ReadonlyMap<unknown, MarkKind> = new Map([
@@ -127,7 +127,7 @@ const KIND: ReadonlyMap<unknown, MarkKind> = new Map([
 
 type Line = readonly [mark: string, source: string, id: string, at: number] | readonly ["f", string, number];
 
-/** Marks in files that are only added to: memory holds those of one file at a time. */
+/** Marks in append-only files. */
 class FileJournal {
   readonly #folder: string;
 
@@ -142,7 +142,7 @@ class FileJournal {
       const line: Line = [LETTER[mark], source, id, Date.now()];
       texts.set(file, `${texts.get(file) ?? ""}${JSON.stringify(line)}\n`);
     }
-    // On a line of its own, whatever a death left at the end.
+    // A leading line end, in case a crash left half a line.
     await Promise.all([...texts].map(([file, text]) => append(file, `\n${text}`)));
   }
 
@@ -175,7 +175,7 @@ class FileJournal {
     return ids;
   }
 
-  /** Under the lock, since it writes files anew. */
+  /** Needs the lock, since it rewrites files. */
   async fold(before: number, limit: number, stillOurs: () => Promise<void>): Promise<number> {
     let folded = 0;
     for await (const { journal, name, path } of this.#files()) {
@@ -220,7 +220,7 @@ async function append(path: string, text: string): Promise<void> {
   }
 }
 
-/** Passes over what is no line of a journal: whoever left it half written was not told that it stands. */
+/** Adds a line to the journal. Skips half lines: their writer got no success. */
 function read(journal: Journal, text: string): void {
   const [letter, source, third, at] = lineIn(text);
   if (typeof source !== "string") return;
@@ -252,7 +252,7 @@ function added(one: JournalCounts, other: JournalCounts): JournalCounts {
 
 /** The options of {@link fileMigrationStore}. */
 export interface FileMigrationStoreOptions {
-  /** Milliseconds after which a call that could not lock the files rejects. Default 5,000. */
+  /** How long a call waits for the lock, in milliseconds. Default 5,000. */
   readonly timeoutMs?: number;
 }
 
@@ -260,10 +260,10 @@ const DEFAULT_TIMEOUT_MS = 5_000;
 const STATE = "state.json";
 
 /**
- * A state store in a folder, for the processes of one machine: one file for the state, which is written anew with each change
- * and synced to the disk, and files for the journal, which are added to. Its time is the machine's. Makes the folder if it is
- * not there, and in it one for each migration, from which all but its owner are kept. Not for network drives. Throws
- * `invalid` for wrong options; calls reject with it for what is no name of a migration.
+ * A state store in a folder, for the processes of one machine. One file has the state; each change rewrites and syncs it.
+ * Journal files are appended to. Uses the machine's clock. Creates the folder, and in it one folder per migration, only for
+ * its owner. Do not use it on network drives. Throws `invalid` for wrong options; calls reject with it for a wrong name of a
+ * migration.
  */
 export function fileMigrationStore(folder: string, options: FileMigrationStoreOptions = {}): MigrationStore {
   const where = "fileMigrationStore";
@@ -284,11 +284,11 @@ interface Content {
 }
 
 /** The files of one migration. */
-interface Place {
+interface MigrationFiles {
   readonly path: string;
   readonly lock: FileLock;
   readonly journal: FileJournal;
-  /** Of its own, so that marks, which are many, do not wait for changes, which wait for the disk. */
+  /** A second lock, since marks are frequent and must not wait for changes, which are synced. */
   readonly journalLock: FileLock;
 }
 
@@ -296,34 +296,34 @@ class FileMigrationStore implements MigrationStore {
   readonly name = "file";
   readonly #folder: string;
   readonly #timeoutMs: number;
-  readonly #places = new Map<string, Promise<Place>>();
+  readonly #files = new Map<string, Promise<MigrationFiles>>();
 
   constructor(folder: string, timeoutMs: number) {
     this.#folder = folder;
     this.#timeoutMs = timeoutMs;
   }
 
-  async #place(migration: string): Promise<Place> {
-    // Any other could lead out of the folder.
+  async #filesOf(migration: string): Promise<MigrationFiles> {
+    // Another name could lead out of the folder.
     checkName("migration", migration);
     const folder = join(this.#folder, migration);
-    let place = this.#places.get(migration);
-    if (place === undefined) {
-      place = makeOwnFolder(folder).then(() => ({
+    let files = this.#files.get(migration);
+    if (files === undefined) {
+      files = makeOwnFolder(folder).then(() => ({
         path: join(folder, STATE),
         lock: new FileLock(join(folder, "lock"), this.#timeoutMs),
         journal: new FileJournal(folder),
         journalLock: new FileLock(join(folder, "journal.lock"), this.#timeoutMs),
       }));
-      // A folder that cannot be made now may be later.
-      place.catch(() => this.#places.delete(migration));
-      this.#places.set(migration, place);
+      // The next call tries again.
+      files.catch(() => this.#files.delete(migration));
+      this.#files.set(migration, files);
     }
-    return place;
+    return files;
   }
 
   read(migration: string): Promise<StoredMigration> {
-    return asking("be read", async () => stored(await contentOf((await this.#place(migration)).path)));
+    return asking("be read", async () => stored(await contentOf((await this.#filesOf(migration)).path)));
   }
 
   beat(migration: string, { instance, acting, report, leaseMs }: InstanceBeat): Promise<StoredMigration> {
@@ -361,7 +361,7 @@ class FileMigrationStore implements MigrationStore {
 
   barrierAcks(migration: string, scopes: readonly string[]): Promise<readonly number[]> {
     return asking("be read", async () => {
-      const { barrierAcks } = await contentOf((await this.#place(migration)).path);
+      const { barrierAcks } = await contentOf((await this.#filesOf(migration)).path);
       return scopes.map((scope) => barrierAcks[scope] ?? 0);
     });
   }
@@ -374,13 +374,13 @@ class FileMigrationStore implements MigrationStore {
 
   mark(migration: string, marks: readonly JournalMark[]): Promise<void> {
     return asking("take marks", async () => {
-      const { journal, journalLock } = await this.#place(migration);
+      const { journal, journalLock } = await this.#filesOf(migration);
       await journalLock.hold(() => journal.add(marks));
     });
   }
 
   counts(migration: string): Promise<readonly JournalCounts[]> {
-    return asking("be read", async () => (await this.#place(migration)).journal.counts());
+    return asking("be read", async () => (await this.#filesOf(migration)).journal.counts());
   }
 
   list(
@@ -390,19 +390,19 @@ class FileMigrationStore implements MigrationStore {
     after: string | undefined,
     limit: number,
   ): Promise<readonly string[]> {
-    return asking("be read", async () => (await this.#place(migration)).journal.list(source, which, after, limit));
+    return asking("be read", async () => (await this.#filesOf(migration)).journal.list(source, which, after, limit));
   }
 
   fold(migration: string, olderThanMs: number, limit: number): Promise<number> {
     return asking("fold", async () => {
-      const { journal, journalLock } = await this.#place(migration);
+      const { journal, journalLock } = await this.#filesOf(migration);
       return journalLock.hold((stillOurs) => journal.fold(Date.now() - olderThanMs, limit, stillOurs));
     });
   }
 
   forget(migration: string): Promise<void> {
     return asking("forget", async () => {
-      const { path, lock, journal, journalLock } = await this.#place(migration);
+      const { path, lock, journal, journalLock } = await this.#filesOf(migration);
       await lock.hold(() => rm(path, { force: true }));
       await journalLock.hold(() => journal.forget());
     });
@@ -410,7 +410,7 @@ class FileMigrationStore implements MigrationStore {
 
   #change<Result>(migration: string, change: (content: Content) => Result): Promise<Result> {
     return asking("take a change", async () => {
-      const { path, lock } = await this.#place(migration);
+      const { path, lock } = await this.#filesOf(migration);
       return lock.hold(async (stillOurs) => {
         const content = await contentOf(path);
         const result = change(content);
@@ -446,7 +446,7 @@ async function contentOf(path: string): Promise<Content> {
     return { revision: 0, document: undefined, instances: Object.create(null), barrierAcks: Object.create(null) };
   }
   const { revision, document, instances, barrierAcks } = contentIn(text, path);
-  // Names are other people's words: none of them is special.
+  // Without a prototype: names come from users.
   return {
     revision,
     document,
@@ -455,7 +455,7 @@ async function contentOf(path: string): Promise<Content> {
   };
 }
 
-/** Throws `conflict` for what no store wrote: waiting does not mend it. */
+/** Throws `conflict` for a file that the store did not write. */
 function contentIn(text: string, path: string): Content {
   let content: Partial<Content> | null;
   try {
@@ -466,7 +466,7 @@ function contentIn(text: string, path: string): Content {
   if (isContent(content)) return content;
   throw new MessagingError(
     "conflict",
-    `${path} is not what the migration's state store wrote: something else changed it, or a disk lost it. Restore it from a copy`,
+    `${path} was not written by the migration's state store: it was changed, or damaged by the disk. Restore it from a copy`,
   );
 }
 

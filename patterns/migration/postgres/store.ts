@@ -1,7 +1,7 @@
 import { checkInteger, checkOptions } from "../../../core/checks.ts";
 import { asTexts, fromNow, type PostgresDatabase, PostgresQueries, rowOf, wholeNumber } from "../../../sql/postgres.ts";
 import { quotedNames, unlessExists } from "../../../sql/schema.ts";
-import { CLASS, MARK, PUBLISHED_AND_HANDLED } from "../memory-store.ts";
+import { inClass, MARK, PUBLISHED_AND_HANDLED } from "../memory-store.ts";
 import type {
   BarrierAck,
   InstanceBeat,
@@ -13,15 +13,15 @@ import type {
   StoredMigration,
 } from "../store.ts";
 
-/** Where the state is. */
+/** The names of the store's tables. */
 export interface PostgresMigrationTableOptions {
-  /** What the tables' names begin with: letters, digits and `_`, no digit first, 50 at most. Default `anybroker_migration`. */
+  /** The prefix of the table names: letters, digits and `_`, no leading digit, at most 50. Default `anybroker_migration`. */
   readonly table?: string;
-  /** The name of the schema they are in, of the same form, 63 at most. Default: whichever the connection's `search_path` leads to. */
+  /** Their schema: letters, digits and `_`, no leading digit, at most 63. Default: as by the connection's `search_path`. */
   readonly schema?: string;
 }
 
-/** The quoted names. */
+/** The quoted table names. */
 interface Tables {
   readonly states: string;
   readonly instances: string;
@@ -30,7 +30,7 @@ interface Tables {
   readonly folded: string;
 }
 
-/** Checks the names and quotes them. Throws `invalid`. */
+/** Quotes the names. Throws `invalid`. */
 function tablesOf(where: string, { schema, table = "anybroker_migration" }: PostgresMigrationTableOptions): Tables {
   const quoted = quotedNames(where, schema, table);
   return {
@@ -43,8 +43,8 @@ function tablesOf(where: string, { schema, table = "anybroker_migration" }: Post
 }
 
 /**
- * The statements that make the tables, for a team's own migration tool: each is to run once, by a role that may create in
- * the schema. The store's `migrate` runs the same. Throws `invalid` for wrong options.
+ * Returns the statements that create the tables, for your own migration tool. Run each once, with the right to create in the
+ * schema. The store's `migrate` runs the same. Throws `invalid` for wrong options.
  */
 export function postgresMigrationSql(options: PostgresMigrationTableOptions = {}): readonly string[] {
   checkOptions("postgresMigrationSql", options, ["table", "schema"]);
@@ -89,18 +89,12 @@ function tableSql({ states, instances, barrierAcks, journal, folded }: Tables): 
   ];
 }
 
-/** One statement that makes the tables unless they are there; of several at once the later ones find them. */
+/** One statement that creates the tables if they do not exist. Concurrent calls are safe. */
 function migrationOf(tables: Tables): string {
   return unlessExists("anybroker_migration", tables.folded, tableSql(tables));
 }
 
 const epochMs = (at: string): string => `(extract(epoch FROM ${at}) * 1000)::float8`;
-
-/** Of the column `marks`. */
-function inClass(which: JournalClass): string {
-  const { mask, value } = CLASS[which];
-  return `marks & ${mask} = ${value}`;
-}
 
 function statements({ states, instances, barrierAcks, journal, folded }: Tables) {
   const list = (which: JournalClass): string =>
@@ -108,7 +102,7 @@ function statements({ states, instances, barrierAcks, journal, folded }: Tables)
   return {
     beat: `INSERT INTO ${instances} AS known (migration, instance, acting, report, ends_at) VALUES ($1, $2, $3, $4, ${fromNow("$5")})
 ON CONFLICT (migration, instance) DO UPDATE SET acting = excluded.acting, report = excluded.report, ends_at = excluded.ends_at`,
-    // State and instances by one snapshot, and by one that is newer than a beat before.
+    // One snapshot for state and instances, newer than the beat before.
     read: asTexts(`SELECT state.revision::float8 AS revision, state.document, ${epochMs("clock_timestamp()")} AS now, coalesce((
   SELECT json_agg(json_build_object('instance', instance, 'acting', acting, 'report', report,
     'remainingMs', ${epochMs("ends_at - clock_timestamp()")}) ORDER BY instance)
@@ -119,7 +113,7 @@ FROM (SELECT 1) AS one LEFT JOIN ${states} AS state ON state.migration = $1`),
     clearInstances: `DELETE FROM ${instances} WHERE migration = $1 AND ends_at < clock_timestamp() - interval '1 hour'`,
     begin: `INSERT INTO ${states} (migration, revision, document) VALUES ($1, 1, $2) ON CONFLICT DO NOTHING RETURNING 1`,
     change: `UPDATE ${states} SET revision = revision + 1, document = $3 WHERE migration = $1 AND revision = $2 RETURNING 1`,
-    // In order, so that two batches never wait for each other.
+    // Sorted, so that two batches do not deadlock.
     acknowledgeBarrier: `INSERT INTO ${barrierAcks} AS known (migration, scope, epoch)
 SELECT $1, scope, max(epoch) FROM unnest($2::text[], $3::integer[]) AS given (scope, epoch) GROUP BY scope ORDER BY scope
 ON CONFLICT (migration, scope) DO UPDATE SET epoch = excluded.epoch WHERE known.epoch < excluded.epoch`,
@@ -166,15 +160,15 @@ DELETE FROM ${states} WHERE migration = $1`,
 
 /** The options of {@link postgresMigrationStore}. */
 export interface PostgresMigrationStoreOptions extends PostgresMigrationTableOptions {
-  /** Milliseconds after which a call that got no answer rejects. Default 5,000. */
+  /** The timeout of a call, in milliseconds. Default 5,000. */
   readonly timeoutMs?: number;
 }
 
 /** A state store in a Postgres database. */
 export interface PostgresMigrationStore extends MigrationStore {
   /**
-   * Makes the tables unless they are there, also if many do at once. Only the first time it needs the right to create in the
-   * schema. Rejects like the other calls, and with `not-found` if there is no such schema.
+   * Creates the tables if they do not exist; concurrent calls are safe. Only the first call needs the right to create in the
+   * schema. Rejects as the other calls do, and with `not-found` if the schema does not exist.
    */
   migrate(): Promise<void>;
 }
@@ -182,8 +176,8 @@ export interface PostgresMigrationStore extends MigrationStore {
 const DEFAULT_TIMEOUT_MS = 5_000;
 
 /**
- * A state store in a Postgres database, for the processes of all machines. Its time is the database server's. Give it a pool,
- * never a client with an open transaction; the store never ends the pool. Throws `invalid` for wrong options.
+ * A state store in a Postgres database, for processes on any machine. Uses the database server's clock. Pass a pool, not a
+ * client with an open transaction. The store never ends the pool. Throws `invalid` for wrong options.
  */
 export function postgresMigrationStore(
   database: PostgresDatabase,

@@ -7,7 +7,7 @@ import {
   SqliteQueries,
   type SqliteStatement,
 } from "../../../sql/sqlite.ts";
-import { CLASS, MARK, PUBLISHED_AND_HANDLED } from "../memory-store.ts";
+import { inClass, MARK, PUBLISHED_AND_HANDLED } from "../memory-store.ts";
 import type {
   BarrierAck,
   InstanceBeat,
@@ -19,12 +19,7 @@ import type {
   StoredMigration,
 } from "../store.ts";
 
-function inClass(which: JournalClass): string {
-  const { mask, value } = CLASS[which];
-  return `marks & ${mask} = ${value}`;
-}
-
-/** What makes the tables. */
+/** The statements that create the tables. */
 function schemaOf(table: string): string {
   return `
 CREATE TABLE IF NOT EXISTS "${table}" (
@@ -46,7 +41,7 @@ CREATE TABLE IF NOT EXISTS "${table}_folded" (
 ) STRICT, WITHOUT ROWID;`;
 }
 
-/** The statements of the store, by what they do. */
+/** The prepared statements. */
 type Statements = Readonly<Record<keyof ReturnType<typeof texts>, SqliteStatement>>;
 
 function prepareAll(database: SqliteDatabase, table: string): Statements {
@@ -94,22 +89,21 @@ ON CONFLICT (migration, source) DO UPDATE SET messages = known.messages + 1`,
   };
 }
 
-/** Its name in messages. */
+/** The store's name in messages. */
 const STORE = "migration state store";
 
 /** The options of {@link sqliteMigrationStore}. */
 export interface SqliteMigrationStoreOptions {
-  /** What the tables' names begin with: letters, digits and `_`, no digit first, 50 at most. Default `anybroker_migration`. */
+  /** The prefix of the table names: letters, digits and `_`, no leading digit, at most 50. Default `anybroker_migration`. */
   readonly table?: string;
 }
 
 /**
- * A state store in a SQLite database, for the processes of one machine. Its time is the machine's. Makes its tables if they
- * are not there.
+ * A state store in a SQLite database, for the processes of one machine. Uses the machine's clock. Creates its tables.
  *
- * Give it a connection of its own, in WAL mode and with a short `timeout`: a call waits that long for the lock of another
- * process, and the event loop with it. Inside of an open transaction a call rejects with `conflict`: a rollback would take
- * back what was agreed on. The store never closes the connection. Throws `invalid` for wrong options.
+ * Pass a connection that nothing else uses, in WAL mode and with a short `timeout`: a call blocks the event loop that long
+ * while another process holds the lock. In an open transaction calls reject with `conflict`, since a rollback would undo
+ * agreed changes. The store never closes the connection. Throws `invalid` for wrong options.
  */
 export function sqliteMigrationStore(
   database: SqliteDatabase,
@@ -248,7 +242,7 @@ class SqliteMigrationStore implements MigrationStore {
     });
   }
 
-  /** In one transaction that locks first, so that what is read is what is changed. */
+  /** Runs a call in a transaction that takes the write lock first. */
   #ask<T>(action: string, call: () => T): T {
     const database = this.#database;
     return this.#queries.run(action, () => {

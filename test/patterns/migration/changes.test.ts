@@ -100,7 +100,7 @@ test("refuses what is not of the migration, and options that make no sense", asy
   const base = { from: memory(), to: memory(), destinations: [queue("q")], state: memoryMigrationStore() };
   expect(() => migration(base as never)).toThrow(/idempotency/);
   expect(() => migration({ ...base, idempotency: "waived", destinations: [] })).toThrow(/destinations/);
-  expect(() => migration({ ...base, to: base.from, idempotency: "waived" })).toThrow(/two adapters/);
+  expect(() => migration({ ...base, to: base.from, idempotency: "waived" })).toThrow(/two different adapters/);
   expect(() => migration({ ...base, idempotency: "waived", pollMs: 30_000 })).toThrow(/pollMs/);
   expect(() => migration({ ...base, from: createBroker(memory()) as never, idempotency: "waived" })).toThrow(/adapter/);
   const control = world.control();
@@ -125,7 +125,7 @@ test("an instance with another list of destinations is refused, and says so", as
   });
   await expect(stranger.start()).rejects.toMatchObject({
     code: "conflict",
-    message: expect.stringMatching(/it lacks .*queue "emails"/),
+    message: expect.stringMatching(/this process lacks .*queue "emails"/),
   });
 });
 

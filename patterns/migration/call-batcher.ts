@@ -8,15 +8,15 @@ interface Waiting<Item, Result> {
   readonly reject: (error: unknown) => void;
 }
 
-/** Gathers single calls into batched ones, without a timer: what waits goes at once while few batches are in flight. */
-export class Gathering<Item, Result> {
+/** Batches calls without a timer: while few batches are in flight, waiting items are sent at once. */
+export class CallBatcher<Item, Result> {
   readonly #call: (batch: readonly Item[]) => Promise<readonly Result[]>;
   readonly #most: number;
   #waiting: Waiting<Item, Result>[] = [];
   #inFlight = 0;
   #scheduled = false;
 
-  /** `call` answers with a result for each item, in order. */
+  /** `call` returns one result per item, in order. */
   constructor(most: number, call: (batch: readonly Item[]) => Promise<readonly Result[]>) {
     this.#most = most;
     this.#call = call;
