@@ -17,11 +17,11 @@ import { headersSchema, payloadSchema } from "./schemas.ts";
 
 type Body = Queue<never, unknown> | Topic<never, unknown>;
 
-/** A destination in all that a document says of it. */
+/** A destination with all that the document says about it. */
 interface Entry extends DescribedDestination {
-  /** Its name in the document, which no other has. */
+  /** Its unique name in the document. */
   readonly key: string;
-  /** What its messages are described by: the queue or topic. */
+  /** The queue or topic that defines its messages. */
   readonly body: Body;
   /** The entry of the queue or topic. */
   readonly bodyKey: string;
@@ -29,8 +29,8 @@ interface Entry extends DescribedDestination {
 }
 
 /**
- * What is to be described, each once, whatever the order and however often it is listed. Throws `conflict` for what
- * contradicts itself, or would be one and the same thing on the broker.
+ * The destinations to describe, each once, in a fixed order. Throws `conflict` for contradicting declarations, and for
+ * destinations with the same name on the broker.
  */
 function describedEntries({ destinations, bindings, payload, actions }: Settings): readonly Entry[] {
   const declarations = new Declarations();
@@ -75,15 +75,15 @@ function keyOf(destination: Destination): string {
     : `${destination.kind}.${destination.name}`;
 }
 
-/** A destination has one kind of message, and a document cannot say which of two is meant. */
+/** A destination has one kind of message, so its declarations must be alike. */
 function checkAlike(one: Body, other: Body, side: Settings["payload"]): void {
-  const [told, toldOtherwise] = [one, other].map(({ schema, options }) =>
+  const [first, second] = [one, other].map(({ schema, options }) =>
     JSON.stringify([payloadSchema(schema, side, "#"), options.codec?.contentType]),
   );
-  if (told === toldOtherwise) return;
+  if (first === second) return;
   throw new MessagingError(
     "conflict",
-    `${one.kind} "${one.name}" is declared twice, with different schemas or codecs. Declare it once, and use that everywhere`,
+    `${one.kind} "${one.name}" is declared twice, with different schemas or codecs. Declare it once`,
   );
 }
 
@@ -95,7 +95,7 @@ function refuseCollisions(entries: readonly Entry[], bindings: BrokerBindings): 
     if (owner !== undefined) {
       throw new MessagingError(
         "conflict",
-        `${describeAddress(owner.address)} and ${describeAddress(entry.address)} would both be the ${name}. Rename one of them`,
+        `${describeAddress(owner.address)} and ${describeAddress(entry.address)} would both be the ${name} on the broker. Rename one of them`,
       );
     }
     owners.set(name, entry);
@@ -106,13 +106,15 @@ const HEADERS = "anybroker.headers";
 const CORRELATION = "correlation";
 
 /**
- * An AsyncAPI 3.0 document of what was declared: a channel for each queue, topic and, where the broker reads it from a
- * place of its own, subscription; the operations on them; their messages, with JSON Schema as far as their schemas tell it
- * by Standard JSON Schema, and otherwise left open with a note; and the bindings of the broker, with the names that stand
- * on it. The same declarations give the same document, byte for byte, in whatever order they are listed.
+ * Makes an AsyncAPI 3.0 document of declared destinations:
  *
- * Connects to nothing. Throws `invalid` for wrong options and for names that the broker cannot carry, and `conflict` for
- * destinations that contradict each other.
+ * - a channel for each queue and topic, and for each subscription if the broker stores it apart from its topic;
+ * - the operations on them;
+ * - the messages, with JSON Schema from schemas that support Standard JSON Schema, otherwise an open schema with a note;
+ * - the bindings of the broker, with physical names.
+ *
+ * The same declarations give the same document, byte for byte, in any order. Connects to nothing. Throws `invalid` for wrong
+ * options and for names that the broker does not allow, and `conflict` for contradicting destinations.
  */
 export function asyncapi(options: AsyncApiOptions): AsyncApiDocument {
   const settings = resolveOptions(options);

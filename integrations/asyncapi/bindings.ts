@@ -18,17 +18,17 @@ import { given, type JsonObject, type JsonValue } from "./document.ts";
 
 const BINDING_VERSION = { bindingVersion: "0.5.0" };
 
-/** The options of {@link kafkaBindings}: what the topics are made with, where the document is to say it. */
+/** The options of {@link kafkaBindings}, for the document. */
 export interface KafkaBindingsOptions {
-  /** As in `kafka({ partitions })`. Default: not said. */
+  /** As in `kafka({ partitions })`. Default: left out. */
   readonly partitions?: number;
-  /** As in `kafka({ replicationFactor })`. Default: not said. */
+  /** As in `kafka({ replicationFactor })`. Default: left out. */
   readonly replicationFactor?: number;
 }
 
 /**
- * Kafka, with the names of topics and groups that `anybroker/kafka` uses. Its client is not needed. Throws `invalid` for
- * wrong options.
+ * The bindings of Kafka, with the topic and group names of `anybroker/kafka`. Needs no client. Throws `invalid` for wrong
+ * options.
  */
 export function kafkaBindings(options: KafkaBindingsOptions = {}): BrokerBindings {
   checkOptions("kafkaBindings", options, ["partitions", "replicationFactor"]);
@@ -38,7 +38,7 @@ export function kafkaBindings(options: KafkaBindingsOptions = {}): BrokerBinding
   return kafkaBindingsUnder(kafkaName, options);
 }
 
-/** Kafka under the names that an adapter gives. */
+/** The bindings of Kafka with an adapter's names. */
 function kafkaBindingsUnder(
   physicalName: PhysicalName,
   { partitions, replicationFactor }: KafkaBindingsOptions = {},
@@ -53,13 +53,16 @@ function kafkaBindingsUnder(
       headers: {
         [WIRE_HEADER.id]: { type: "string", description: "The message's id, the same over retries and replays." },
         [WIRE_HEADER.contentType]: { type: "string", description: "The content type of the body." },
-        [WIRE_HEADER.routingKey]: { type: "string", description: "What subscriptions filter by, if it has one." },
+        [WIRE_HEADER.routingKey]: {
+          type: "string",
+          description: "The routing key, if the event has one; subscriptions filter by it.",
+        },
       },
       required: [WIRE_HEADER.contentType, WIRE_HEADER.id],
       idLocation: `$message.header#/${WIRE_HEADER.id}`,
       bindings: {
         kafka: {
-          key: { type: "string", description: "What order is kept by; none for a message without a key." },
+          key: { type: "string", description: "The message's key, if it has one; messages of one key stay in order." },
           ...BINDING_VERSION,
         },
       },
@@ -82,31 +85,34 @@ const AMQP_BINDING_VERSION = { bindingVersion: "0.3.0" };
 
 /** The options of {@link rabbitmqBindings}. */
 export interface RabbitMQBindingsOptions {
-  /** The virtual host. Default: not said, which is `/`. */
+  /** The virtual host. Default: left out, which means `/`. */
   readonly vhost?: string;
 }
 
 /**
- * AMQP 0-9-1, with the names of queues and exchanges that `anybroker/rabbitmq` uses. Its client is not needed. Throws
- * `invalid` for wrong options.
+ * The bindings of AMQP 0-9-1, with the queue and exchange names of `anybroker/rabbitmq`. Needs no client. Throws `invalid`
+ * for wrong options.
  */
 export function rabbitmqBindings(options: RabbitMQBindingsOptions = {}): BrokerBindings {
   checkOptions("rabbitmqBindings", options, ["vhost"]);
   return amqpBindings(rabbitMQName, optionalText("rabbitmqBindings", "vhost", options.vhost));
 }
 
-/** AMQP under the names that an adapter gives. */
+/** The bindings of AMQP with an adapter's names. */
 function amqpBindings(physicalName: PhysicalName, vhost?: string): BrokerBindings {
   return {
     physicalName,
     subscriptionsApart: true,
     messages: {
       headers: {
-        [KEY_HEADER]: { type: "string", description: "The message's key, if it has one: what order is kept by." },
+        [KEY_HEADER]: {
+          type: "string",
+          description: "The message's key, if it has one; messages of one key stay in order.",
+        },
         [ROUTING_KEY_HEADER]: {
           type: "string",
           description:
-            "The routing key of an event that was sent to one queue again, where AMQP's own is the queue's name.",
+            "The routing key of an event that was sent to one queue again; there AMQP's own routing key is the queue's name.",
         },
       },
     },
@@ -116,7 +122,9 @@ function amqpBindings(physicalName: PhysicalName, vhost?: string): BrokerBinding
         const exchange = given({ name, type: "topic", durable: true, autoDelete: false, vhost });
         return {
           address: "{routingKey}",
-          parameters: { routingKey: { description: "What subscriptions filter by; empty for an event without one." } },
+          parameters: {
+            routingKey: { description: "The routing key that subscriptions filter by; empty if the event has none." },
+          },
           bindings: { amqp: { is: "routingKey", exchange, ...AMQP_BINDING_VERSION } },
         };
       }
@@ -135,25 +143,25 @@ const SNS_VERSION = { bindingVersion: "0.1.0" };
 
 /** The options of {@link sqsBindings}. */
 export interface SqsBindingsOptions {
-  /** As in `sqs({ namePrefix })`. Default: nothing. */
+  /** As in `sqs({ namePrefix })`. Default: none. */
   readonly namePrefix?: string;
-  /** As in `sqs({ maxReceives })`. Default: not said. */
+  /** As in `sqs({ maxReceives })`. Default: left out. */
   readonly maxReceives?: number;
 }
 
 /**
- * SQS and SNS, with the names of queues and topics that `anybroker/sqs` uses. Its clients are not needed. Throws `invalid`
- * for wrong options.
+ * The bindings of SQS and SNS, with the queue and topic names of `anybroker/sqs`. Needs no clients. Throws `invalid` for
+ * wrong options.
  */
 export function sqsBindings(options: SqsBindingsOptions = {}): BrokerBindings {
   checkOptions("sqsBindings", options, ["namePrefix", "maxReceives"]);
   const { namePrefix = "", maxReceives } = options;
-  if (typeof namePrefix !== "string") throw new MessagingError("invalid", "sqsBindings takes a text as namePrefix");
+  if (typeof namePrefix !== "string") throw new MessagingError("invalid", "sqsBindings { namePrefix } takes a string");
   if (maxReceives !== undefined) checkInteger("sqsBindings { maxReceives }", maxReceives, 1, 1_000);
   return sqsBindingsUnder((address) => sqsName(address, namePrefix), maxReceives);
 }
 
-/** SQS and SNS under the names that an adapter gives. */
+/** The bindings of SQS and SNS with an adapter's names. */
 function sqsBindingsUnder(physicalName: PhysicalName, maxReceives?: number): BrokerBindings {
   const nameOf = (address: Address, fifo: boolean): string => bareName(physicalName(address)) + (fifo ? FIFO : "");
   const queueOf = (address: WorkAddress, fifo: boolean): JsonObject => {
@@ -170,9 +178,12 @@ function sqsBindingsUnder(physicalName: PhysicalName, maxReceives?: number): Bro
           type: "string",
           contentMediaType: "application/json",
           description:
-            "A JSON object with the message's id, its key, the content type if it is not JSON, how the body is written if it is not text, and as `headers` the engine's own headers and those that had no room beside this one.",
+            "A JSON object: the message's id, its key, the content type if it is not JSON, the encoding of the body if it is not text, and as `headers` the engine's headers and those that did not fit beside this one.",
         },
-        [ROUTING_KEY]: { type: "string", description: "What subscriptions filter by, if the event has one." },
+        [ROUTING_KEY]: {
+          type: "string",
+          description: "The routing key, if the event has one; subscriptions filter by it.",
+        },
       },
       required: ["anybroker"],
       packed: true,
@@ -193,7 +204,7 @@ function sqsBindingsUnder(physicalName: PhysicalName, maxReceives?: number): Bro
       if (address.kind !== "topic") {
         return { sqs: { queues: [{ name: nameOf(address, ordered), fifoQueue: ordered }], ...SQS_VERSION } };
       }
-      // AsyncAPI wants a consumer at least.
+      // AsyncAPI requires at least one consumer.
       if (subscriptions.length === 0) return undefined;
       const consumers = subscriptions.map((subscription) =>
         consumerOf(nameOf(subscription.address, ordered), subscription),
@@ -206,7 +217,7 @@ function sqsBindingsUnder(physicalName: PhysicalName, maxReceives?: number): Bro
 function consumerOf(queue: string, { filter }: SubscriptionDeclaration): JsonObject {
   const text = filterPolicy(filter);
   const policy = text === undefined ? {} : (JSON.parse(text) as Readonly<Record<string, readonly JsonValue[]>>);
-  // AsyncAPI's schema of the binding knows texts alone, and a filter up to a wildcard is a prefix.
+  // AsyncAPI's schema allows only strings here, and a filter with a final wildcard is a prefix object.
   const plain = Object.values(policy).every((values) => values.every((value) => typeof value === "string"));
   return given({
     protocol: "sqs",
@@ -216,45 +227,45 @@ function consumerOf(queue: string, { filter }: SubscriptionDeclaration): JsonObj
   });
 }
 
-/** A queue, topic or subscription that a document describes. */
+/** A destination of a document. */
 export interface DescribedDestination {
   readonly address: WorkAddress | (Address & { readonly kind: "topic" });
   readonly ordered: boolean;
   readonly ttlMs: number | undefined;
   /** Of a subscription. */
   readonly filter: string | undefined;
-  /** Of a topic: those that the document knows. */
+  /** Of a topic: its subscriptions in the document. */
   readonly subscriptions: readonly SubscriptionDeclaration[];
 }
 
-/** A channel's address on the broker, and the rest of the channel that follows from the broker. */
+/** The part of a channel that depends on the broker. */
 export interface BrokerChannel {
   readonly address: string;
   readonly parameters?: JsonObject;
   readonly bindings?: JsonObject;
 }
 
-/** What travels beside the body of every message on a broker. */
+/** The part of every message that depends on the broker. */
 export interface BrokerMessages {
-  /** The headers that the broker's adapter adds, by name, each as a schema. */
+  /** The headers that the adapter adds, by name, with their schemas. */
   readonly headers: Readonly<Record<string, JsonObject>>;
-  /** Those of them that no message is without. Default: none. */
+  /** Headers that every message has. Default: none. */
   readonly required?: readonly string[];
-  /** Whether the engine's own headers are packed into one of these, instead of standing beside them. Default false. */
+  /** Whether the engine's headers are packed into one of these headers. Default false. */
   readonly packed?: boolean;
-  /** Where a message's id is, as an AsyncAPI runtime expression, if it is where one can point to. */
+  /** The location of the message's id as an AsyncAPI runtime expression, if it has one. */
   readonly idLocation?: string;
   readonly bindings?: JsonObject;
 }
 
 /**
- * What a document says in the terms of one broker. Made by `rabbitmqBindings`, `kafkaBindings` and `sqsBindings`; for a
- * broker of your own, write one.
+ * The part of a document that depends on the broker. Made by `rabbitmqBindings`, `kafkaBindings` and `sqsBindings`. Implement
+ * it for your own broker.
  */
 export interface BrokerBindings {
-  /** As `Adapter.physicalName`. */
+  /** See `Adapter.physicalName`. */
   physicalName(address: Address): string;
-  /** Whether a subscription is read from a place of its own; otherwise from its topic. */
+  /** Whether the broker stores a subscription apart from its topic. */
   readonly subscriptionsApart: boolean;
   readonly messages: BrokerMessages;
   channel(of: DescribedDestination): BrokerChannel;
@@ -262,15 +273,15 @@ export interface BrokerBindings {
   operation(action: "send" | "receive", of: DescribedDestination): JsonObject | undefined;
 }
 
-/** How an adapter maps addresses to names. */
+/** Maps an address to its physical name. */
 type PhysicalName = (address: Address) => string;
 
-/** A physical name without what says whether it is a queue, an exchange or a topic. */
+/** A physical name without its kind. */
 function bareName(physicalName: string): string {
   return physicalName.slice(physicalName.indexOf(" ") + 1);
 }
 
-/** For a broker that nothing is known of: names are anybroker's own. */
+/** The bindings of an unknown broker: logical names only. */
 export function plainBindings(): BrokerBindings {
   return {
     physicalName: (address) => `${address.kind === "topic" ? "topic" : "queue"} ${addressName(address)}`,
@@ -281,7 +292,7 @@ export function plainBindings(): BrokerBindings {
   };
 }
 
-/** The bindings of an adapter's broker, under the names that this adapter gives; plain ones for a broker not known here. */
+/** The bindings of an adapter's broker with its names; plain ones for an unknown broker. */
 export function bindingsOfAdapter(adapter: Adapter): BrokerBindings {
   const physicalName = adapter.physicalName.bind(adapter);
   switch (adapter.name) {

@@ -4,18 +4,17 @@ import { HEADER } from "../../core/system-headers.ts";
 import type { BrokerMessages } from "./bindings.ts";
 import { given, type JsonObject, type JsonValue, sorted } from "./document.ts";
 
-/** The form of JSON Schema that every AsyncAPI parser reads. */
+/** The version of JSON Schema that every AsyncAPI parser supports. */
 const TARGET = "draft-07";
 const FORMAT = "application/schema+json;version=draft-07";
-/** Below these stand values, not schemas. */
+/** Keywords whose values are not schemas. */
 const VALUES = ["const", "default", "enum", "examples"];
-/** Below these stand schemas by names that are no keywords. */
+/** Keywords whose values are objects of schemas. */
 const NAMED = ["properties", "patternProperties", "definitions", "$defs", "dependencies"];
 
 /**
- * The schema of a body, from what its own schema tells by Standard JSON Schema. One that tells nothing, or cannot, is left
- * open, with a note. `base` is where it stands in the document, as a JSON pointer: what it refers to within itself is found
- * from there.
+ * The JSON Schema of a body, by Standard JSON Schema; otherwise an open schema with a note. `base` is its JSON pointer in the
+ * document, for references within the schema.
  */
 export function payloadSchema(
   schema: StandardSchemaV1 | undefined,
@@ -27,19 +26,19 @@ export function payloadSchema(
     "~standard"
   ] as Partial<StandardJSONSchemaV1.Props> & { readonly vendor: string };
   if (typeof jsonSchema?.[side] !== "function") return open(`the schema, of ${vendor}, gives no JSON Schema`);
-  let told: unknown;
+  let made: unknown;
   try {
-    told = JSON.parse(JSON.stringify(jsonSchema[side]({ target: TARGET })));
+    made = JSON.parse(JSON.stringify(jsonSchema[side]({ target: TARGET })));
   } catch (error) {
     return open(`the schema, of ${vendor}, cannot be written as JSON Schema: ${firstLine(error)}`);
   }
-  if (!isObject(told)) return open(`the schema, of ${vendor}, gives no JSON Schema`);
-  const { $schema: _, $id: __, ...rest } = told;
+  if (!isObject(made)) return open(`the schema, of ${vendor}, gives no JSON Schema`);
+  const { $schema: _, $id: __, ...rest } = made;
   return { schemaFormat: FORMAT, schema: rebased(rest, `${base}/schema`) };
 }
 
 function open(why: string): JsonObject {
-  return { description: `Any body, as far as this document knows: ${why}.` };
+  return { description: `Any body: ${why}.` };
 }
 
 function firstLine(error: unknown): string {
@@ -47,7 +46,7 @@ function firstLine(error: unknown): string {
   return line.replace(/\.$/, "");
 }
 
-/** References to the root of a schema, made references to where it stands. */
+/** Rewrites references to the schema's root for its place in the document. */
 function rebased(schema: JsonObject, base: string): JsonObject {
   return Object.fromEntries(
     Object.entries(schema).map(([keyword, value]) => {
@@ -73,37 +72,37 @@ function isObject(value: unknown): value is JsonObject {
 
 const WHOLE_NUMBER = "^[0-9]+$";
 
-/** The engine's own headers on messages that are not dead. Exhaustive: a new one does not compile without its words. */
+/** The engine's headers of messages that are not dead-lettered. Exhaustive: a new header needs a description to compile. */
 const ENGINE_HEADERS: Readonly<Record<Exclude<keyof typeof HEADER, `dead${string}`>, JsonObject>> = {
   publishedAt: {
     type: "string",
     pattern: WHOLE_NUMBER,
-    description: "Milliseconds since 1970 of the first publishing; absent where the id tells it.",
+    description: "Milliseconds since 1970 of the first publishing; absent if the id has it.",
   },
   attempts: {
     type: "string",
     pattern: WHOLE_NUMBER,
-    description: "How many attempts to handle the message were made on earlier copies of it.",
+    description: "How many attempts were made on earlier copies of the message.",
   },
   firstFailedAt: { type: "string", format: "date-time", description: "The time of the first failed attempt." },
   dueAt: {
     type: "string",
     pattern: WHOLE_NUMBER,
-    description: "Milliseconds since 1970 before which the message is not to be handled.",
+    description: "Milliseconds since 1970 before which the message must not be handled.",
   },
   expiresAt: {
     type: "string",
     pattern: WHOLE_NUMBER,
-    description: "Milliseconds since 1970 after which the message is not to be handled.",
+    description: "Milliseconds since 1970 after which the message must not be handled.",
   },
   replays: {
     type: "string",
     pattern: WHOLE_NUMBER,
-    description: "How often the message was sent back from the dead letters.",
+    description: "How often the message was replayed from the dead letters.",
   },
-  cut: { type: "string", description: "What of the message was cut so that a copy of it could be made." },
-  replayRun: { type: "string", description: "The run that sent it back last." },
-  editedFrom: { type: "string", description: "The id of the message that this is an edited copy of." },
+  cut: { type: "string", description: "What the message lost so that a copy of it could be made." },
+  replayRun: { type: "string", description: "The run that replayed it last." },
+  editedFrom: { type: "string", description: "The id of the original, if this is an edited copy." },
   moves: {
     type: "string",
     pattern: WHOLE_NUMBER,
@@ -111,17 +110,16 @@ const ENGINE_HEADERS: Readonly<Record<Exclude<keyof typeof HEADER, `dead${string
   },
 };
 
-/** The schema of a message's headers on the wire: the library's own, and any others as texts. */
+/** The schema of a message's headers: anybroker's own, and any others as strings. */
 export function headersSchema(messages: BrokerMessages, correlationHeader: string | undefined): JsonObject {
   const { headers, required = [], packed = false } = messages;
   const engine = Object.entries(ENGINE_HEADERS).map(
     ([name, schema]) => [HEADER[name as keyof typeof ENGINE_HEADERS], schema] as const,
   );
-  const correlation = { type: "string", description: "What belongs together has the same value here." };
+  const correlation = { type: "string", description: "The correlation id: related messages have the same value." };
   return given({
     type: "object",
-    description:
-      "Headers, all of them texts. Those that are listed here are anybroker's own; an application adds others.",
+    description: "Headers, all strings. Those listed here are anybroker's own; an application adds others.",
     properties: sorted([
       ...(packed ? [] : engine),
       ...Object.entries(headers),

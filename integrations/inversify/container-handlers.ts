@@ -27,24 +27,24 @@ import {
   type MessageHandler,
 } from "./identifiers.ts";
 
-/** Taken once: fake timers of a test runner must not stop it. */
+/** Imported early: fake timers of a test runner must not stop it. */
 const { setImmediate } = timers;
 
-/** So many containers are made between two turns: some milliseconds, and less than a megabyte. */
-const MADE_BETWEEN = 50;
+/** The most containers per turn of the event loop: some milliseconds, and less than a megabyte. */
+const MOST_PER_TURN = 50;
 
 /**
- * Has the event loop turn now and then. inversify knows a child by a weak reference, and what such a reference was made of
- * in a turn is not freed before its end; handlers that wait for nothing would hold all their containers, and the loop.
+ * Yields to the event loop now and then. inversify holds child containers by weak references, which are cleared only between
+ * turns: handlers without I/O would keep all their containers in memory.
  */
 class LoopTurns {
   #made = 0;
   #turn: Promise<void> | undefined;
 
-  /** Before each container: what to wait for, if anything. */
+  /** Call it before making a container. Returns a promise to wait for, if any. */
   next(): Promise<void> | undefined {
     this.#made++;
-    if (this.#made <= MADE_BETWEEN) return undefined;
+    if (this.#made <= MOST_PER_TURN) return undefined;
     this.#turn ??= new Promise((resolve) => {
       setImmediate(() => {
         this.#made = 0;
@@ -56,38 +56,38 @@ class LoopTurns {
   }
 }
 
-/** A handler with the one place that it takes messages from. */
+/** A handler with its source. */
 interface PlannedHandler extends HandlerSource {
   readonly handler: HandlerClass<never>;
   readonly address: WorkAddress;
-  /** For people: `Billing, which handles subscription "billing" of topic "order.placed"`. */
+  /** For messages: `Billing, which handles subscription "billing" of topic "order.placed"`. */
   readonly title: string;
 }
 
-/** What the handlers of a container are, and what keeps them from being started. */
+/** The handlers of a container, and the problems with them. */
 interface HandlerPlan {
   readonly handlers: readonly PlannedHandler[];
   readonly problems: readonly MessagingError[];
 }
 
-/** Reads what `bindHandler` left in a container. */
+/** Reads the registrations of a container. */
 function planHandlers(container: Container): HandlerPlan {
   const problems: MessagingError[] = [];
-  const takers = new Map<string, PlannedHandler>();
+  const bySource = new Map<string, PlannedHandler>();
   for (const registration of container.getAll(HANDLERS, { optional: true })) {
     const sources = sourcesOf(registration);
     if (sources.length === 0) problems.push(undecorated(registration.handler));
     for (const source of sources) {
       const planned = plan(registration.handler, source);
       const { broker = "" } = source.options;
-      const place = JSON.stringify([broker, planned.address]);
-      const first = takers.get(place);
-      if (first !== undefined) problems.push(takenTwice(first, planned));
+      const key = JSON.stringify([broker, planned.address]);
+      const first = bySource.get(key);
+      if (first !== undefined) problems.push(boundTwice(first, planned));
       else if (!container.isBound(broker === "" ? BROKER : brokerOf(broker))) problems.push(noBroker(planned));
-      else takers.set(place, planned);
+      else bySource.set(key, planned);
     }
   }
-  return { handlers: [...takers.values()], problems };
+  return { handlers: [...bySource.values()], problems };
 }
 
 function sourcesOf({ handler, source }: HandlerRegistration): readonly HandlerSource[] {
@@ -104,37 +104,37 @@ function plan(handler: HandlerClass<never>, source: HandlerSource): PlannedHandl
 }
 
 function undecorated({ name }: HandlerClass<never>): MessagingError {
-  const what = `${name} was given to bindHandler and does not say what it handles`;
+  const what = `${name} was bound without a destination`;
   return new MessagingError(
     "invalid",
-    `${what}: put @Handles(…) on the class itself, or name the destination: bindHandler(binder, queue, ${name})`,
+    `${what}: put @Handles(…) on the class itself, or pass the destination: bindHandler(binder, queue, ${name})`,
   );
 }
 
-function takenTwice(first: PlannedHandler, second: PlannedHandler): MessagingError {
+function boundTwice(first: PlannedHandler, second: PlannedHandler): MessagingError {
   const who =
     first.handler === second.handler
       ? `${first.handler.name} is bound twice for`
       : `${first.handler.name} and ${second.handler.name} both handle`;
   return new MessagingError(
     "conflict",
-    `${who} ${describeAddress(first.address)} in one container, where each would get a part of the messages. ` +
-      "Give each its own subscription of a topic; for more at a time raise concurrency",
+    `${who} ${describeAddress(first.address)} in one container, so each would get a part of the messages. ` +
+      "Use one subscription of a topic for each; for parallel work raise concurrency",
   );
 }
 
 function noBroker({ title, options }: PlannedHandler): MessagingError {
   const { broker } = options;
-  const what = broker === undefined ? "no broker without a name" : `no broker "${broker}"`;
+  const what = broker === undefined ? "no unnamed broker" : `no broker "${broker}"`;
   const how =
-    broker === undefined ? "{ broker }, or name one in the handler's options" : `{ brokers: { ${broker}: … } }`;
-  return new MessagingError("invalid", `${title}: the container has ${what}; give messagingModule ${how}`);
+    broker === undefined ? "{ broker }, or set broker in the handler's options" : `{ brokers: { ${broker}: … } }`;
+  return new MessagingError("invalid", `${title}: the container has ${what}; pass messagingModule ${how}`);
 }
 
-/** Told of what could not be released after a handler had failed already; the handler's own error is the message's. */
+/** Called if a release fails after the handler failed. The message gets the handler's error. */
 type ReleaseFailed = (error: unknown) => void;
 
-/** Makes a handler and what it needs for one message, in a container of its own, and releases all of it afterwards. */
+/** Makes a handler for one message, in its own container, and releases it afterwards. */
 class MessageScope {
   readonly #parent: Container;
   readonly #perMessage: readonly ContainerModule[];
@@ -154,14 +154,14 @@ class MessageScope {
     this.#turns = turns;
   }
 
-  /** The handler is one and the same for all messages: nothing is made for any of them from now on. */
+  /** Uses this handler for all messages from now on. */
   keep(single: MessageHandler<never>): void {
     this.#single = single;
   }
 
   /**
-   * Hands a message to a handler of its own. Rejects with what its construction, its `handle` or, if these went well, its
-   * release rejects with; or throws what its `handle` throws.
+   * Runs a handler for a message. Rejects as its construction and its `handle` do, and then as its release does. Throws what
+   * the `handle` of a kept handler throws.
    */
   run(body: never, delivery: Delivery, releaseFailed: ReleaseFailed): HandlerResult | Promise<HandlerResult> {
     if (this.#single !== undefined) return this.#single.handle(body, delivery);
@@ -169,8 +169,8 @@ class MessageScope {
     return this.#within((child) => void child.bind(DELIVERY).toConstantValue(delivery), use, releaseFailed);
   }
 
-  /** Makes a handler, looks at it, and releases it. Resolves with how often the delivery was injected on the way. */
-  async construct(delivery: Delivery, look: (handler: MessageHandler<never>) => void): Promise<number> {
+  /** Makes a handler, calls `inspect` and releases it. Resolves with how often the delivery was injected. */
+  async construct(delivery: Delivery, inspect: (handler: MessageHandler<never>) => void): Promise<number> {
     let injected = 0;
     const counted = (): Delivery => {
       injected++;
@@ -178,7 +178,7 @@ class MessageScope {
     };
     await this.#within(
       (child) => void child.bind(DELIVERY).toDynamicValue(counted),
-      look,
+      inspect,
       () => {},
     );
     return injected;
@@ -196,7 +196,7 @@ class MessageScope {
     try {
       prepare(child);
       if (this.#perMessage.length > 0) await child.loadAsync(...this.#perMessage);
-      // What is a singleton here is one for this message, and is deactivated with it.
+      // A singleton in this container lives for one message.
       if (!child.isBound(this.#handler)) child.bind(this.#handler).toSelf().inSingletonScope();
       result = await use(await child.getAsync(this.#handler));
     } catch (error) {
@@ -208,30 +208,30 @@ class MessageScope {
   }
 }
 
-/** How long a handler may take to be made and released. */
+/** The timeout of making and releasing a handler. */
 const TRIAL_MS = 30_000;
 
-/** Makes handlers as for a message, and releases them, so that one that cannot be made is known before it is needed. */
+/** Makes and releases handlers at start, to find those that cannot be made. */
 class HandlerTrials {
-  /** What was found once stays so: the singleton has what it took. */
+  /** Problems stay found: a singleton keeps the delivery that it injected. */
   readonly #captive = new Map<HandlerClass<never>, MessagingError>();
 
   /**
-   * Makes a handler twice. What injects the delivery the first time only keeps it, and would keep the first message's for
-   * all others; a handler that is the same both times is kept for all messages. Resolves with the problem, if there is one.
+   * Makes a handler twice. An object that injects the delivery only the first time keeps it for all later messages: this is a
+   * problem. A handler that is the same both times is kept for all messages. Resolves with the problem, if any.
    */
   async problem(scope: MessageScope, planned: PlannedHandler): Promise<MessagingError | undefined> {
     const { handler, title } = planned;
     const delivery = trialDelivery(planned);
     const made: MessageHandler<never>[] = [];
-    const look = (each: MessageHandler<never>): void => void made.push(each);
+    const inspect = (each: MessageHandler<never>): void => void made.push(each);
     try {
-      const injected = await settleWithin(TRIAL_MS, tookTooLong, scope.construct(delivery, look));
-      const again = await settleWithin(TRIAL_MS, tookTooLong, scope.construct(delivery, look));
+      const injected = await settleWithin(TRIAL_MS, tookTooLong, scope.construct(delivery, inspect));
+      const again = await settleWithin(TRIAL_MS, tookTooLong, scope.construct(delivery, inspect));
       if (again < injected) this.#captive.set(handler, captive(title));
     } catch (cause) {
-      const what = `${title}, could not be made and released as for a message`;
-      return new MessagingError("invalid", `${what}; see the cause, and bind what it asks for`, { cause });
+      const what = `${title}, could not be made and released for a message`;
+      return new MessagingError("invalid", `${what}; see the cause, and bind what is missing`, { cause });
     }
     const [first, second] = made;
     if (typeof first?.handle !== "function")
@@ -244,14 +244,14 @@ class HandlerTrials {
 const tookTooLong = (): MessagingError => new MessagingError("timeout", `it took longer than ${TRIAL_MS} ms`);
 
 function captive(title: string): MessagingError {
-  const what = `${title}: a singleton on the way to it injects the delivery`;
+  const what = `${title}: a singleton that it depends on injects the delivery`;
   return new MessagingError(
     "invalid",
-    `${what}, and would keep the first message's for all others. Bind it in transient or request scope, or per message`,
+    `${what}, and would keep the first one for all messages. Bind it in transient or request scope, or with perMessage`,
   );
 }
 
-/** Stands in for the delivery of a message: of the right source, and plain otherwise. */
+/** A placeholder for a delivery of the handler's source. */
 function trialDelivery({ destination, subscription }: PlannedHandler): Delivery {
   return {
     id: "trial",
@@ -269,18 +269,18 @@ function trialDelivery({ destination, subscription }: PlannedHandler): Delivery 
   };
 }
 
-/** The consumers of a container, or what keeps it from having them. */
+/** The consumers of a container, or the problems. */
 interface Consumers {
   readonly consumers: readonly Consumer[];
   readonly problems: readonly MessagingError[];
 }
 
-/** The handlers that are bound in a container, on their way to consumers. */
+/** Makes consumers for the handlers of a container. */
 export class ContainerHandlers {
   readonly #perMessage: readonly ContainerModule[];
   readonly #trials: HandlerTrials | undefined;
   readonly #turns = new LoopTurns();
-  /** How many handlers there were at the last start. */
+  /** The number of handlers at the last start. */
   #known = 0;
 
   constructor(perMessage: readonly ContainerModule[], tryHandlers: boolean) {
@@ -288,7 +288,7 @@ export class ContainerHandlers {
     this.#trials = tryHandlers ? new HandlerTrials() : undefined;
   }
 
-  /** Makes a consumer for each handler, paused, on brokers that are not started. Never rejects. */
+  /** Makes a paused consumer for each handler, on brokers that are not started. Never rejects. */
   async consume(container: Container): Promise<Consumers> {
     const { handlers, problems } = planHandlers(container);
     this.#known = handlers.length;
@@ -307,12 +307,12 @@ export class ContainerHandlers {
     return { consumers, problems: found };
   }
 
-  /** The problem with handlers that were bound after the last start, if there are any: nothing would reach them. */
+  /** The problem with handlers that were bound after the last start, if any: they get no messages. */
   boundSince(container: Container): MessagingError | undefined {
     const { handlers, problems } = planHandlers(container);
     if (handlers.length === this.#known && problems.length === 0) return undefined;
-    const what = "handlers were bound after messaging was started, and would get no message";
-    return new MessagingError("invalid", `${what}: bind them before, or stop() and start again`);
+    const what = "handlers were bound after messaging was started, and get no messages";
+    return new MessagingError("invalid", `${what}: bind them earlier, or stop() and start again`);
   }
 }
 
@@ -339,14 +339,14 @@ function handlerIn(scope: MessageScope, { title }: PlannedHandler, broker: Broke
   const { [INTERNALS]: internals } = broker as { readonly [INTERNALS]?: BrokerInternals };
   return (body, delivery) =>
     scope.run(body as never, delivery, (cause) => {
-      const what = `${title}, failed on message ${delivery.id}, and what it had used could not be released; see the cause`;
+      const what = `${title}, failed on message ${delivery.id}, and its objects could not be released; see the cause`;
       const error = new MessagingError("refused", what, { cause });
       if (internals === undefined) process.emitWarning(error);
       else internals.emit({ type: "notice", error });
     });
 }
 
-/** Middleware that is given by symbol is in the container. */
+/** Resolves middleware symbols in the container. */
 function middleware(
   container: Container,
   { title }: PlannedHandler,
@@ -358,7 +358,7 @@ function middleware(
     try {
       return await container.getAsync<Middleware>(each);
     } catch (cause) {
-      const what = `${title}, uses ${String(each)}, which could not be had; see the cause, and bind middleware by it`;
+      const what = `${title}, uses ${String(each)}, which could not be resolved; see the cause, and bind middleware to it`;
       throw new MessagingError("invalid", what, { cause });
     }
   });

@@ -16,22 +16,22 @@ import {
 } from "../../core/index.ts";
 import { startFailed } from "../../core/start.ts";
 
-/** What services inject to send and to publish: of `messagingModule({ broker })`. The same object as {@link BROKER}. */
+/** The publisher of `messagingModule({ broker })`. The same object as {@link BROKER}. */
 export const PUBLISHER: ServiceIdentifier<Publisher> = Symbol.for("anybroker.publisher");
 
-/** The broker object of `messagingModule({ broker })`, for what asks for depths, rewinds or works on dead letters. */
+/** The broker object of `messagingModule({ broker })`, for depths, rewinds and dead letters. */
 export const BROKER: ServiceIdentifier<Broker> = Symbol.for("anybroker.broker");
 
 /**
- * The delivery of the message that is being handled. It is bound in the container of that one message only: inject it into
- * a handler, and into what is made anew for each message. A singleton that takes it is refused at start.
+ * The delivery in progress. It is bound only in the container of its message: inject it into a handler, and into objects
+ * that are made for each message. `start` refuses a singleton that injects it.
  */
 export const DELIVERY: ServiceIdentifier<Delivery> = Symbol.for("anybroker.delivery");
 
-/** The owner of the brokers' lives, for what shows their status. `startMessaging` starts it. */
+/** The {@link Messaging} of a container, for the status of its brokers. `startMessaging` starts it. */
 export const MESSAGING: ServiceIdentifier<Messaging> = Symbol.for("anybroker.messaging");
 
-/** What `bindHandler` binds, once for each handler. */
+/** The registrations of `bindHandler`, one for each handler. */
 export const HANDLERS: ServiceIdentifier<HandlerRegistration> = Symbol.for("anybroker.handlers");
 
 /** The publisher of one broker of `messagingModule({ brokers })`: `@inject(publisherOf("audit"))`. */
@@ -44,35 +44,34 @@ export function brokerOf(name: string): ServiceIdentifier<Broker> {
   return Symbol.for(`anybroker.broker.${name}`);
 }
 
-/** Owns the lives of a container's brokers and handlers. Made by `messagingModule`, injected as `MESSAGING`. */
+/** Starts and stops a container's brokers and handlers. Made by `messagingModule`, injected as `MESSAGING`. */
 export interface Messaging {
   /**
-   * Starts all brokers; handlers are given messages when every one of them stands. Rejects with `start-failed`, whose
-   * `problems` lists everything found at once, and leaves nothing open: first what is wrong with the handlers, before
-   * anything is connected, then what is wrong with the brokers. A second call while started does nothing, but for a
-   * rejection if handlers were bound meanwhile, which would get no message; after `stop` it starts again. The options are
-   * those of `Broker.start`.
+   * Starts all brokers. Handlers get messages when every broker is started. Rejects with `start-failed` and all `problems`
+   * at once, and leaves nothing open: it first checks the handlers, and then connects. A second call while started does
+   * nothing, but rejects if handlers were bound since the start. After `stop` it starts again. Takes the options of
+   * `Broker.start`.
    */
   start(options?: StartOptions): Promise<void>;
   /**
-   * Stops taking messages on all brokers, lets running handlers finish and settles their messages, while all of them can
-   * still publish to any broker; then waits for the confirms and closes. A second call waits for the first. Handlers that
-   * go on past the deadline are aborted, and their messages given back. Throws `invalid` for wrong options.
+   * Stops consuming on all brokers, and waits for running handlers, which can still publish to any broker. Then waits for
+   * confirms and closes. After the timeout, handlers are aborted and their messages are requeued. A second call waits for the
+   * first. Throws `invalid` for wrong options.
    */
   stop(options?: StopOptions): Promise<void>;
-  /** Each broker's, by name; the one without a name is `default`. Throws `invalid` before `startMessaging`. */
+  /** The status of each broker by name; the unnamed one is `default`. Throws `invalid` before `startMessaging`. */
   status(): Readonly<Record<string, BrokerStatus>>;
 }
 
-/** A {@link Messaging} that is told its container, since inversify does not tell it. */
+/** A {@link Messaging} that needs its container, which inversify does not pass. */
 interface Attachable extends Messaging {
   attach(container: Container): void;
 }
 
 /**
  * Starts the messaging of a container that has loaded `messagingModule` and the modules with handlers; see
- * {@link Messaging.start}. Resolves with what `MESSAGING` injects. Rejects with `start-failed` also where the module is
- * missing: it has to be in this container itself, and not only in a parent.
+ * {@link Messaging.start}. Resolves with the object that `MESSAGING` injects. Rejects with `start-failed` if the container
+ * itself, not only a parent, has no such module.
  */
 export async function startMessaging(container: Container, options?: StartOptions): Promise<Messaging> {
   if (!container.isCurrentBound(MESSAGING)) {
@@ -80,7 +79,7 @@ export async function startMessaging(container: Container, options?: StartOption
   }
   const [messaging, second] = container.getAll(MESSAGING) as Attachable[];
   if (messaging === undefined || second !== undefined) {
-    throw refused("the container has messaging twice: load one messagingModule, with all { brokers } by their names");
+    throw refused("the container has messaging twice: load one messagingModule with all brokers, as { brokers }");
   }
   messaging.attach(container);
   await messaging.start(options);
@@ -92,44 +91,43 @@ function refused(what: string): MessagingError {
 }
 
 /**
- * A class whose objects handle messages: `handle` is a handler as `Broker.consume` takes it, with the same outcomes. The
- * type of its delivery's `native` is unknown, because a container may hold any broker.
+ * A class of handlers: `handle` is a handler for `Broker.consume`, with the same outcomes. The delivery's `native` has an
+ * unknown type, because a container may have any broker.
  */
 export interface MessageHandler<Body> {
   readonly handle: Handler<Body>;
 }
 
-/** The class of a {@link MessageHandler}, whatever its constructor takes. */
+/** The class of a {@link MessageHandler}. */
 export type HandlerClass<Body> = new (...args: never[]) => MessageHandler<Body>;
 
-/** What a handler may say for itself besides the options of the consumer. */
+/** The options of a handler besides those of the consumer. */
 export interface InContainer<Body = unknown> {
-  /** The name of its broker in `messagingModule({ brokers })`. Default: the one given as `broker`. */
+  /** The name of its broker in `messagingModule({ brokers })`. Default: the unnamed one. */
   readonly broker?: string;
   /**
-   * Wraps the handler, inside the broker's own middleware: middleware, or the symbol it is bound by, which is resolved once
-   * at start. It runs before the handler is made, so what it holds back costs no construction.
+   * Middleware, or symbols of bound middleware, which are resolved at start. It runs inside the broker's own middleware and
+   * before the handler is made.
    */
   readonly use?: readonly (Middleware<Body> | symbol)[];
 }
 
-/** The options of a handler of a queue: those of `Broker.consume`, with its broker by name and middleware by symbol. */
+/** The options of a queue's handler: those of `Broker.consume`, with a broker name and middleware symbols. */
 export interface QueueHandlerOptions<Body = unknown> extends Omit<ConsumeOptions, "use">, InContainer<Body> {}
 
-/** The options of a handler of a subscription: those of `Broker.subscribe`, likewise. */
+/** The options of a subscription's handler: those of `Broker.subscribe`, with a broker name and middleware symbols. */
 export interface TopicHandlerOptions<Body = unknown> extends Omit<SubscribeOptions, "use">, InContainer<Body> {}
 
-/** Where {@link Handles} leaves its note on a class. By `Symbol.for`, so that two copies of the package agree. */
+/** The property that {@link Handles} sets on a class. `Symbol.for` works across copies of the package. */
 const HANDLES = Symbol.for("anybroker.handles");
 
-/** Stands on a class whose `handle` takes this body, by TypeScript's `experimentalDecorators` or as ECMAScript's own. */
+/** A class decorator, for TypeScript's `experimentalDecorators` and for ECMAScript decorators. */
 export type HandlesDecorator<Body> = (target: HandlerClass<Body>, context?: ClassDecoratorContext) => void;
 
 /**
- * Says what a class handles: `@Handles(orders)` the messages of a queue, `@Handles(placed, "billing")` the events of a
- * subscription. A class may stand under several, for destinations of one body. It says so for itself alone, not for the
- * classes that extend it, and nothing is consumed before `bindHandler` has put it in a container. A class whose `handle`
- * takes another body does not compile. Throws `invalid` where it stands on something else than a class.
+ * Declares what a class handles: `@Handles(orders)` for a queue, `@Handles(placed, "billing")` for a subscription. A class
+ * may have several. Subclasses do not inherit it. Nothing is consumed before `bindHandler`. A class whose `handle` takes
+ * another body does not compile. Throws `invalid` on anything else than a class.
  */
 export function Handles<Input, Output>(
   queue: Queue<Input, Output>,
@@ -145,24 +143,24 @@ export function Handles(
   ...rest: readonly unknown[]
 ): HandlesDecorator<never> {
   const source = handlerSource("@Handles", destination, rest);
-  // Both kinds of decorators hand over the class first; what differs is what follows it.
+  // Both kinds of decorators pass the class first.
   return (target, context) => {
     if (typeof target !== "function" || (context !== undefined && context.kind !== "class")) {
-      throw new MessagingError("invalid", "@Handles stands on a class; its method is called handle");
+      throw new MessagingError("invalid", "@Handles is a class decorator; the method of the class is called handle");
     }
     const value = [...handledBy(target), source];
     Object.defineProperty(target, HANDLES, { value, configurable: true });
   };
 }
 
-/** What a class is decorated with itself, its bases left aside. */
+/** The sources that a class itself, not its bases, is decorated with. */
 export function handledBy(handler: HandlerClass<never>): readonly HandlerSource[] {
   return Object.hasOwn(handler, HANDLES)
     ? ((handler as { readonly [HANDLES]?: readonly HandlerSource[] })[HANDLES] ?? [])
     : [];
 }
 
-/** Where a handler takes its messages from, and how. */
+/** What a handler consumes, with its options. */
 export interface HandlerSource {
   readonly destination: Queue<never, unknown> | Topic<never, unknown>;
   /** Of a topic. */
@@ -170,17 +168,14 @@ export interface HandlerSource {
   readonly options: TopicHandlerOptions;
 }
 
-/** What `bindHandler` leaves in a container for `startMessaging` to find. */
+/** What `bindHandler` binds for `startMessaging`. */
 export interface HandlerRegistration {
   readonly handler: HandlerClass<never>;
-  /** Undefined where the class says it by its decorators. */
+  /** Undefined if the class has decorators instead. */
   readonly source: HandlerSource | undefined;
 }
 
-/**
- * What stands between the destination and the class, or in the decorator: a queue with options, or a topic with a
- * subscription and options. Throws `invalid` for anything else.
- */
+/** Parses the arguments for a queue with options, or a topic with a subscription and options. Throws `invalid`. */
 function handlerSource(where: string, destination: unknown, rest: readonly unknown[]): HandlerSource {
   const { kind } = (destination ?? {}) as { readonly kind?: unknown };
   const ofTopic = kind === "topic";
@@ -189,25 +184,24 @@ function handlerSource(where: string, destination: unknown, rest: readonly unkno
   if (!complete || typeof options !== "object" || options === null) {
     throw new MessagingError(
       "invalid",
-      `${where} takes a queue, or a topic and the name of a subscription, then options`,
+      `${where} takes a queue, or a topic and the name of a subscription, and then options`,
     );
   }
   return { destination: destination as HandlerSource["destination"], subscription: subscription as string, options };
 }
 
-/** What bindings are made with: a container, or what the function of a `ContainerModule` is given. */
+/** A container, or the argument of a `ContainerModule`'s function. */
 export interface Binder {
   readonly bind: Bind;
 }
 
 /**
- * Has a class handle messages from the next `startMessaging` on: `bindHandler(binder, Billing)` for a class with
- * `@Handles`, `bindHandler(binder, orders, Billing)` or `bindHandler(binder, placed, "billing", Billing)` for one without.
+ * Binds a handler class, which gets messages from the next `startMessaging` on: `bindHandler(binder, Billing)` for a class
+ * with `@Handles`; `bindHandler(binder, orders, Billing)` or `bindHandler(binder, placed, "billing", Billing)` without.
  *
- * Where the container has no binding of the class, an object of it is made for each message, and released after it.
- * Where it has one, that says how the class is made and how long an object lives. A class whose `handle` takes another
- * body does not compile. What is wrong with the handlers of a container is said at start, all of it at once. Throws
- * `invalid` for arguments that are none of the above.
+ * If the class is not bound in the container, an object is made for each message and released after it. If it is bound, the
+ * binding decides. A class whose `handle` takes another body does not compile. Problems with handlers are reported at start,
+ * all at once. Throws `invalid` for other arguments.
  */
 export function bindHandler<Body>(binder: Binder, handler: HandlerClass<Body>): void;
 export function bindHandler<Input, Output>(

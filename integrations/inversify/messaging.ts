@@ -13,19 +13,19 @@ import { asProblem, startFailed, startWait } from "../../core/start.ts";
 import { ContainerHandlers } from "./container-handlers.ts";
 import { BROKER, brokerOf, MESSAGING, type Messaging, PUBLISHER, publisherOf } from "./identifiers.ts";
 
-/** What messaging in a container is told besides its brokers. */
+/** The options of messaging besides the brokers. */
 export interface MessagingSettings {
   /**
-   * Loaded into the container of each message: what is a singleton in them is one for that message, and is deactivated
-   * when its handler is done. Default: none.
+   * Modules for the container of each message. Their singletons live for one message, and are deactivated after its handler.
+   * Default: none.
    */
   readonly perMessage?: readonly ContainerModule[];
   /**
-   * Whether `start` makes each handler twice, as for a message, and releases it again, so that one that cannot be made is
-   * known then. Singletons that are made for it stay. Default true.
+   * Whether `start` makes each handler twice and releases it, to find those that cannot be made. Singletons that are made for
+   * them stay. Default true.
    */
   readonly tryHandlers?: boolean;
-  /** How long running handlers may go on when the container is unbound, in milliseconds. Default 30,000. */
+  /** How long running handlers may take when the container is unbound, in milliseconds. Default 30,000. */
   readonly stopTimeoutMs?: number;
 }
 
@@ -36,34 +36,34 @@ export interface OneBroker {
   readonly brokers?: Readonly<Record<string, Broker>>;
 }
 
-/** Several broker objects, each with a name of its own. */
+/** Several broker objects by name. */
 export interface NamedBrokers {
   readonly broker?: Broker;
-  /** Injected by `publisherOf(name)` and `brokerOf(name)`; handlers say `{ broker: name }`. */
+  /** Injected by `publisherOf(name)` and `brokerOf(name)`. Handlers use `{ broker: name }`. */
   readonly brokers: Readonly<Record<string, Broker>>;
 }
 
-/** The options of `messagingModule`: a broker, brokers by name, or both. */
+/** The options of {@link messagingModule}: a broker, brokers by name, or both. */
 export type MessagingOptions = MessagingSettings & (OneBroker | NamedBrokers);
 
-/** How the broker without a name is called where all of them are listed. */
+/** The name of the unnamed broker in lists. */
 const UNNAMED = "default";
 
 const OPTIONS = ["broker", "brokers", "perMessage", "tryHandlers", "stopTimeoutMs"];
 const WHERE = "messagingModule";
 
-/** The options with their defaults. Throws `invalid` for what makes no sense. */
+/** Fills in the defaults. Throws `invalid`. */
 function messagingOptions(given: MessagingOptions) {
   checkOptions(WHERE, given, OPTIONS);
   const { broker, brokers = {}, perMessage = [], tryHandlers = true, stopTimeoutMs = DEFAULT_STOP_MS } = given;
   if (typeof brokers !== "object" || brokers === null) throw invalid("{ brokers } takes broker objects by name");
   for (const name of Object.keys(brokers)) checkName("broker", name);
-  if (UNNAMED in brokers) throw invalid(`{ brokers } takes any name but "${UNNAMED}": give that one as { broker }`);
+  if (UNNAMED in brokers) throw invalid(`{ brokers } takes no broker named "${UNNAMED}": pass it as { broker }`);
   const all = [...(broker === undefined ? [] : [broker]), ...Object.values(brokers)];
   const isBroker = (each: Broker) => typeof each?.consume === "function";
   if (all.length === 0 || !all.every(isBroker))
     throw invalid("takes { broker } or { brokers }, made by createBroker()");
-  if (new Set(all).size < all.length) throw invalid("takes a broker object once, under one name");
+  if (new Set(all).size < all.length) throw invalid("takes each broker object once, under one name");
   if (!Array.isArray(perMessage) || !perMessage.every((module) => typeof module?.load === "function")) {
     throw invalid("{ perMessage } takes an array of ContainerModules");
   }
@@ -77,7 +77,7 @@ function invalid(what: string): MessagingError {
 }
 
 /**
- * Puts messaging into a container. Nothing is connected before `startMessaging`, whatever is injected. From then on
+ * Makes a module that puts messaging into a container. Nothing is connected before `startMessaging`. After it,
  * `unbindAllAsync` of the container, or `unloadAsync` of the module, stops everything in order. A container takes one such
  * module. Throws `invalid` for wrong options.
  */
@@ -102,13 +102,13 @@ export function messagingModule(options: MessagingOptions): ContainerModule {
   });
 }
 
-/** The one owner of all lives in a container. */
+/** Starts and stops the brokers and consumers of a container. */
 class ContainerMessaging implements Messaging {
-  /** Of the brokers, by name. */
+  /** The identifiers of the brokers by name. */
   readonly #identifiers: ReadonlyMap<string, ServiceIdentifier<Broker>>;
   readonly #handlers: ContainerHandlers;
   #container: Container | undefined;
-  /** Of the last start, by name. */
+  /** The brokers of the last start by name. */
   #brokers: ReadonlyMap<string, Broker> | undefined;
   /** While started. */
   #running: { readonly brokers: readonly Broker[]; readonly consumers: readonly Consumer[] } | undefined;
@@ -119,7 +119,7 @@ class ContainerMessaging implements Messaging {
     this.#handlers = handlers;
   }
 
-  /** Before the first start: inversify does not tell what it makes which container it is in. */
+  /** Call it before the first start: inversify does not pass the container. */
   attach(container: Container): void {
     this.#container = container;
   }
@@ -134,7 +134,7 @@ class ContainerMessaging implements Messaging {
     const { timeoutMs = DEFAULT_STOP_MS } = options;
     checkInteger("stop { timeoutMs }", timeoutMs, 0);
     const stopped = this.#inTurn(() => this.#stop(timeoutMs));
-    // Those that wait for their broker would be waited for.
+    // A broker in its start would delay the stop.
     for (const broker of this.#brokers?.values() ?? []) if (broker.status().state === "starting") void broker.stop();
     return stopped;
   }
@@ -144,14 +144,14 @@ class ContainerMessaging implements Messaging {
     return Object.fromEntries([...brokers].map(([name, broker]) => [name, broker.status()]));
   }
 
-  /** One after another. */
+  /** Runs starts and stops one after another. */
   #inTurn(run: () => Promise<void>): Promise<void> {
     const done = this.#last.then(run);
     this.#last = done.catch(() => {});
     return done;
   }
 
-  /** At each start, so that a test may rebind them. */
+  /** Resolved at each start, so that tests may rebind brokers. */
   #resolved(): ReadonlyMap<string, Broker> {
     const container = this.#attached();
     return new Map([...this.#identifiers].map(([name, identifier]) => [name, container.get(identifier)]));
@@ -193,7 +193,7 @@ class ContainerMessaging implements Messaging {
   }
 }
 
-/** The handlers of all brokers end before any broker is closed: what still runs may publish to another. */
+/** Ends all handlers before it closes a broker: running handlers may publish to any broker. */
 async function end(brokers: readonly Broker[], consumers: readonly Consumer[], timeoutMs: number): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   await Promise.all(consumers.map((consumer) => consumer.stop({ timeoutMs })));

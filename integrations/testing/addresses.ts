@@ -2,7 +2,7 @@ import type { Address, TopicAddress, Topology, WorkAddress } from "../../core/in
 
 type Rename = <Kind extends Address>(address: Kind) => Kind;
 
-/** Puts a prefix before the names of addresses. */
+/** Adds a prefix to the names of addresses. */
 export function renaming(prefix: string): Rename {
   if (prefix === "") return (address) => address;
   const rename = (address: Address): Address => {
@@ -19,7 +19,7 @@ export function renaming(prefix: string): Rename {
   return rename as Rename;
 }
 
-/** A topology under other names. */
+/** Renames the addresses of a topology. */
 export function renamedTopology(topology: Topology, rename: Rename): Topology {
   const renamed = <Declared extends { readonly address: Address }>(declared: Declared): Declared => ({
     ...declared,

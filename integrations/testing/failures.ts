@@ -8,47 +8,47 @@ import {
   type Topic,
 } from "../../core/index.ts";
 
-/** Codes that a send can fail with. */
+/** The codes that a send can fail with. */
 export type SendFailureCode = Exclude<MessagingErrorCode, "partly-failed" | "start-failed">;
 
-/** What {@link TestKit.failNext} makes of sends. */
+/** A failure of sends, for {@link TestKit.failNext}. */
 export interface SendFailure {
-  /** The destination whose next message fails. What the engine itself sends on (retries, dead letters) does not. */
+  /** The destination whose next send fails. Copies by the engine (retries, dead letters) do not fail. */
   readonly sending: Queue<never, unknown> | Topic<never, unknown>;
-  /** What the caller gets: an error, or its code alone. Default `refused`. */
+  /** The error for the caller, or its code. Default `refused`. */
   readonly with?: MessagingError | SendFailureCode;
-  /** Whether the message is stored all the same, as it may be with `unconfirmed`. Default false. */
+  /** Whether the message is stored anyway, as it may be with `unconfirmed`. Default false. */
   readonly stored?: boolean;
-  /** How many messages fail. Default 1. */
+  /** The number of sends that fail. Default 1. */
   readonly times?: number;
 }
 
-/** What {@link TestKit.failNext} makes of attempts to handle. */
+/** A failure of handlers, for {@link TestKit.failNext}. */
 export interface HandlingFailure {
   /** The queue or topic whose next attempt fails. */
   readonly handling: Queue<never, unknown> | Topic<never, unknown>;
-  /** The subscription of the topic. Default: whichever is next. */
+  /** The subscription of the topic. Default: any. */
   readonly subscription?: string;
-  /** What is thrown; an outcome of `retry()`, `postpone()` or `deadLetter()` is returned. Default: an error that says so. */
+  /** What is thrown. An outcome (`retry()`, `postpone()`, `deadLetter()`) is returned instead. Default: an error. */
   readonly with?: unknown;
   /**
-   * Whether it fails in place of the handler, or after the handler has succeeded, as if the process could not tell its
-   * broker. Default `before`.
+   * `before`: it fails in place of the handler. `after`: it fails after the handler succeeded, like a crash before the ack.
+   * Default `before`.
    */
   readonly when?: "before" | "after";
-  /** How many attempts fail. Default 1. */
+  /** The number of attempts that fail. Default 1. */
   readonly times?: number;
 }
 
-/** A failure that was asked for; made by {@link TestKit.failNext}. */
+/** A planned failure; made by {@link TestKit.failNext}. */
 export interface PlannedFailure {
-  /** How many are still to come. */
+  /** How many failures are left. */
   readonly left: number;
-  /** Lets those still to come not come. */
+  /** Cancels the failures that are left. */
   cancel(): void;
 }
 
-/** A planned failure and how often it is still to come. */
+/** A planned failure with a counter. */
 class Plan<Options> implements PlannedFailure {
   readonly options: Options;
   #left: number;
@@ -72,12 +72,12 @@ class Plan<Options> implements PlannedFailure {
   }
 }
 
-/** The failures that were asked for, in the order in which they were. */
+/** The planned failures in call order. */
 export class Failures {
   readonly #sends: Plan<SendFailure>[] = [];
   readonly #handlings: Plan<HandlingFailure>[] = [];
 
-  /** Throws `invalid` for what makes no sense. */
+  /** Throws `invalid` for wrong options. */
   plan(options: SendFailure | HandlingFailure): PlannedFailure {
     const where = "failNext";
     const { times = 1 } = options;
@@ -96,13 +96,13 @@ export class Failures {
     return planned(this.#handlings, options, times);
   }
 
-  /** The failure that the next message to an address meets, if it meets one. */
+  /** Takes the failure for the next send to an address, if any. */
   ofSend(to: Address): SendFailure | undefined {
     if (to.kind !== "queue" && to.kind !== "topic") return undefined;
     return next(this.#sends, ({ sending }) => sending.kind === to.kind && sending.name === to.name);
   }
 
-  /** The failure that the next attempt on a destination meets, if it meets one. */
+  /** Takes the failure for the next attempt on a destination, if any. */
   ofHandling(destination: string, subscription: string | undefined): HandlingFailure | undefined {
     const kind = subscription === undefined ? "queue" : "topic";
     return next(this.#handlings, ({ handling, subscription: wanted }) => {
@@ -115,10 +115,10 @@ export class Failures {
   }
 }
 
-/** The error that a caller gets. */
+/** The error for the caller. */
 export function errorOf({ with: chosen = "refused" }: SendFailure, to: Address): MessagingError {
   if (typeof chosen !== "string") return chosen;
-  return new MessagingError(chosen, `the message to ${describeAddress(to)} failed because failNext() asked for it`);
+  return new MessagingError(chosen, `the send to ${describeAddress(to)} failed because of failNext()`);
 }
 
 function planned<Options>(plans: Plan<Options>[], options: Options, times: number): PlannedFailure {

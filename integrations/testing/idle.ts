@@ -6,21 +6,21 @@ import { pause, realNow, type TestClock, turn, VirtualClock } from "./test-clock
 /** The options of {@link TestKit.idle}. */
 export interface IdleOptions {
   /**
-   * Only what falls due within so many milliseconds of the kit's clock is waited for; later retries and delayed messages
-   * are left where they are. 0: only what can be done now. Default: no limit.
+   * Waits only for work that is due within so many milliseconds of the kit's clock. Later retries and delayed messages stay.
+   * 0: only work that can be done now. Default: no limit.
    */
   readonly dueWithinMs?: number;
   /**
-   * What else has to hold, for work that no broker knows of yet, such as the rows of an outbox. Asked when nothing else is
-   * left to do; while it does not hold, time is moved in process, and otherwise it is asked again. What it throws, `idle`
-   * rejects with. Default: nothing.
+   * Another condition, for work that no broker knows yet, such as rows of an outbox. It is checked when nothing else is left
+   * to do. While it is false, a virtual clock moves on; otherwise it is checked again. `idle` rejects with what it throws.
+   * Default: none.
    */
   readonly until?: () => boolean | Promise<boolean>;
-  /** How long to wait, in milliseconds of real time. Default: the kit's `idleTimeoutMs`. */
+  /** The timeout in milliseconds of real time. Default: the kit's `idleTimeoutMs`. */
   readonly timeoutMs?: number;
 }
 
-/** What is looked at to tell whether a kit is idle. */
+/** The parts of a kit that are checked. */
 interface IdleSubject {
   readonly brokers: readonly Broker[];
   readonly recording: Recording;
@@ -28,13 +28,13 @@ interface IdleSubject {
 }
 
 const MOST_LINES = 10;
-/** So many looks in a row have to find nothing new before it is believed that nothing moves. */
-const LOOKS = 3;
-/** From so many looks on the processor is left to others. */
+/** How many checks in a row must find no change. */
+const STILL_CHECKS = 3;
+/** From this many checks on, the wait yields the processor. */
 const PATIENT_AFTER = 50;
 const LONGEST_PAUSE_MS = 20;
-/** A machine that was busy elsewhere is given some looks more; an application that never rests uses them up at once. */
-const MOST_LATE_LOOKS = 100;
+/** Additional checks after the timeout, for a busy machine. An application that never rests uses them up at once. */
+const MOST_LATE_CHECKS = 100;
 
 /** Waits until a kit is idle; see {@link TestKit.idle}. */
 export async function untilIdle(subject: IdleSubject, options: Required<IdleOptions>): Promise<void> {
@@ -49,15 +49,15 @@ export async function untilIdle(subject: IdleSubject, options: Required<IdleOpti
     await (still < PATIENT_AFTER ? turn() : pause(Math.min(still - PATIENT_AFTER, LONGEST_PAUSE_MS)));
     still = recording.ledger.version === version ? still + 1 : 0;
     version = recording.ledger.version;
-    const { done, resting, handling, sources } = look(subject, until);
-    if (still >= LOOKS) {
+    const { done, resting, handling, sources } = check(subject, until);
+    if (still >= STILL_CHECKS) {
       const moves = clock instanceof VirtualClock && !handling && (!done || resting) && clock.step(until);
-      // With all handlers at rest and nothing more to happen by then, what is left is later.
+      // No handler runs and nothing more is due within the limit: the rest is later.
       const later = clock instanceof VirtualClock && !handling && until !== Number.POSITIVE_INFINITY;
       if (moves) {
         still = 0;
       } else if (done || later) {
-        const left = await standing(sources, subject);
+        const left = await readyOnBroker(sources, subject);
         if (left.length > 0) await pause(LONGEST_PAUSE_MS);
         else if (recording.ledger.version === version) {
           if (await options.until()) return;
@@ -65,25 +65,25 @@ export async function untilIdle(subject: IdleSubject, options: Required<IdleOpti
         }
       }
     }
-    if (realNow() >= deadline && (still >= LOOKS || late++ >= MOST_LATE_LOOKS)) {
+    if (realNow() >= deadline && (still >= STILL_CHECKS || late++ >= MOST_LATE_CHECKS)) {
       throw await timedOut(subject, timeoutMs, until);
     }
   }
 }
 
-/** What a kit has to do. */
+/** The work of a kit. */
 interface Work {
-  /** Whether there is nothing. */
+  /** Whether nothing is left to do. */
   readonly done: boolean;
-  /** Whether something rests in a consumer until its next attempt. */
+  /** Whether a delivery waits in a consumer for its next attempt. */
   readonly resting: boolean;
   /** Whether a handler runs. */
   readonly handling: boolean;
-  /** What is consumed from. */
+  /** The consumed sources. */
   readonly sources: ReadonlySet<string>;
 }
 
-function look({ brokers, recording }: IdleSubject, until: number): Work {
+function check({ brokers, recording }: IdleSubject, until: number): Work {
   const sources = new Set<string>();
   let busy = false;
   let handling = false;
@@ -102,58 +102,58 @@ function look({ brokers, recording }: IdleSubject, until: number): Work {
   return { done: !busy && !handling && !waits, resting, handling, sources };
 }
 
-/** Whether a consumer takes messages, or will: a paused one may not for ever. */
+/** Whether a consumer takes messages, or will. A paused one may never resume. */
 function takes({ state }: ConsumerStatus): boolean {
   return state === "running" || state === "stalled";
 }
 
 function isBusy(consumer: ConsumerStatus, limited: boolean): boolean {
-  // With all handlers free, what waits in a consumer rests until its next attempt.
+  // With all handlers free, buffered deliveries wait for their next attempt.
   const resting = limited || consumer.state === "paused" ? consumer.waiting : 0;
   return consumer.state === "new" || consumer.unsettled > resting;
 }
 
-/** What others sent is known to the broker alone, and so is what it redelivers. */
-async function standing(sources: ReadonlySet<string>, { recording }: IdleSubject): Promise<readonly string[]> {
+/** Messages on the broker. Only the broker knows what others sent and what it redelivers. */
+async function readyOnBroker(sources: ReadonlySet<string>, { recording }: IdleSubject): Promise<readonly string[]> {
   const consumed = [...recording.consumed].filter(({ work }) => sources.has(addressName(work)));
   const lines = consumed.map(async ({ work, depth }) => {
     try {
       const { ready } = await depth();
-      return ready > 0 ? [`ready to be delivered on ${describeAddress(work)}: ${ready}`] : [];
+      return ready > 0 ? [`${describeAddress(work)} has ${ready} messages ready`] : [];
     } catch {
-      return [`the depth of ${describeAddress(work)} is not known`];
+      return [`the depth of ${describeAddress(work)} is unknown`];
     }
   });
   return (await Promise.all(lines)).flat();
 }
 
 async function timedOut(subject: IdleSubject, timeoutMs: number, until: number): Promise<MessagingError> {
-  const { sources, handling } = look(subject, until);
+  const { sources, handling } = check(subject, until);
   const lines = [...held(subject), ...waiting(subject, sources, until), ...engines(subject)];
-  if (lines.length === 0) lines.push(...(await standing(sources, subject)));
-  if (lines.length === 0) lines.push("what `until` asks for does not hold");
+  if (lines.length === 0) lines.push(...(await readyOnBroker(sources, subject)));
+  if (lines.length === 0) lines.push("the condition `until` is false");
   const shown = lines.slice(0, MOST_LINES).map((line) => `\n- ${line}`);
   if (lines.length > MOST_LINES) shown.push(`\n- and ${lines.length - MOST_LINES} more`);
   const frozen =
     handling && subject.clock.virtual
-      ? "\nWhile a handler runs the virtual clock stands still. If one waits for that clock, call kit.clock.advance(ms) meanwhile."
+      ? "\nThe virtual clock does not move while a handler runs. If a handler waits for it, call kit.clock.advance(ms)."
       : "";
   return new MessagingError(
     "timeout",
-    `idle() gave up after ${timeoutMs} ms, with this left:${shown.join("")}${frozen}`,
+    `idle() timed out after ${timeoutMs} ms, with this left:${shown.join("")}${frozen}`,
   );
 }
 
 function held({ recording }: IdleSubject): string[] {
   const running = recording.handlers.running;
-  return recording.ledger.held().flatMap(({ source, id }) => {
+  return recording.ledger.inFlight().flatMap(({ source, id }) => {
     if (source.kind === "dead-letters") return [];
     const work = workOf(source);
     const handler = running.find((one) => one.id === id && one.source === addressName(work));
-    const where = `message ${id} of ${describeAddress(work)} is held`;
+    const where = `message ${id} of ${describeAddress(work)} is in flight`;
     return handler === undefined
-      ? [`${where}: it waits for a handler, for its next attempt, or for its settlement`]
-      : [`${where}: its handler has not come to an end (attempt ${handler.attempt})`];
+      ? [`${where}: it waits for a handler, for its next attempt, or to be settled`]
+      : [`${where}: its handler still runs (attempt ${handler.attempt})`];
   });
 }
 

@@ -23,48 +23,48 @@ import { HEADER, numberHeader, userHeaders } from "../../core/system-headers.ts"
 import { workOf } from "./addresses.ts";
 import type { Success } from "./watch-handlers.ts";
 
-/** What the records of a kit have in common. */
+/** The common part of all records of a kit. */
 export interface RecordedMessage {
   readonly id: string;
   readonly key: string | undefined;
   readonly routingKey: string | undefined;
-  /** Without the engine's own. */
+  /** Without the engine's headers. */
   readonly headers: MessageHeaders;
-  /** When it was recorded, by the kit's clock. */
+  /** The time of the record, by the kit's clock. */
   readonly at: Date;
 }
 
-/** A message that the application sent and the broker has. */
+/** A message that the application sent and the broker confirmed. */
 export interface SentMessage<Body> extends RecordedMessage {
-  /** The body as the wire carries it: what the codec reads from its bytes. A fresh one at each call. */
+  /** The body as decoded from its bytes, a new value at each call. */
   readonly body: Body;
-  /** Undefined only for what came from another sender, and was sent back without one. */
+  /** Undefined only for a replayed foreign message without one. */
   readonly contentType: string | undefined;
   readonly delayMs: number;
   readonly priority: number;
-  /** Milliseconds, from its sending, after which it need not be delivered. */
+  /** The time to live in milliseconds since the send. */
   readonly ttlMs: number | undefined;
 }
 
-/** A message that was handled: the handler succeeded and the delivery is settled. */
+/** A message whose handler succeeded and that is settled. */
 export interface ConsumedMessage<Body> extends RecordedMessage {
-  /** The very value that the handler was given; what the handler changed in it shows. */
+  /** The value that the handler got, with the handler's changes. */
   readonly body: Body;
-  /** 1 if it succeeded at once. */
+  /** 1 if the first attempt succeeded. */
   readonly attempt: number;
   readonly firstPublishedAt: Date;
 }
 
-/** A message that stands in the dead letters. */
+/** A message in the dead letters. */
 export interface DeadLetterRecord extends RecordedMessage {
-  /** `orders`, `order.placed..billing`. */
+  /** The queue or subscription: `orders`, `order.placed..billing`. */
   readonly source: string;
-  /** As in `DeadLetterReason`. */
+  /** See `DeadLetterReason`. */
   readonly reason: string;
   readonly attempts: number;
   readonly errorClass: string;
   readonly error: string;
-  /** What the codec reads from its bytes; undefined where it cannot. */
+  /** The decoded body; undefined if it cannot be decoded. */
   readonly body: unknown;
   readonly bytes: Uint8Array;
 }
@@ -85,7 +85,7 @@ interface Consumed {
   readonly at: Date;
 }
 
-/** What was sent, consumed and dead-lettered through a kit. */
+/** The sent, consumed and dead-lettered messages of a kit. */
 export class Records {
   readonly #json = jsonCodec();
   readonly #sent = new Map<string, Sent[]>();
@@ -104,7 +104,7 @@ export class Records {
     this.#dead.push({ source: addressName(work), message, at });
   }
 
-  /** A dead letter was taken out: sent back, or discarded. */
+  /** A dead letter was removed by a replay or a discard. */
   removeDead(work: WorkAddress, id: string): void {
     const source = addressName(work);
     const gone = this.#dead.findIndex((dead) => dead.source === source && dead.message.id === id);
@@ -172,7 +172,7 @@ function decoded(codec: Codec, bytes: Uint8Array): unknown {
   }
 }
 
-/** A queue and a topic of one name are kept apart. */
+/** Distinguishes a queue and a topic of the same name. */
 function nameOf(to: Address | AnyDestination): string {
   return to.kind === "queue" || to.kind === "topic" ? `${to.kind} ${to.name}` : `queue ${addressName(to)}`;
 }
@@ -195,30 +195,30 @@ function add<Item>(map: Map<string, Item[]>, name: string, item: Item): void {
   else list.push(item);
 }
 
-/** A message that stands, or is about to, where somebody is to take it. */
+/** A message that is or will be on the broker, for one source. */
 interface Expected {
   readonly work: WorkAddress;
   readonly id: string;
-  /** When it can be delivered, in monotonic time. */
+  /** When it can be delivered, in monotonic milliseconds. */
   readonly dueAt: number;
-  /** When the broker may let it expire by itself, in monotonic time. */
+  /** When it expires, in monotonic milliseconds. */
   readonly expiresAt: number;
 }
 
-/** A delivery that is not settled yet. */
-export interface Held {
+/** A delivery in flight. */
+export interface InFlightDelivery {
   readonly source: Source;
   readonly id: string;
   readonly body: Uint8Array;
-  /** Whether it may have come before its time, and be sent on. */
+  /** Whether it may be delivered early and forwarded. */
   readonly delayed: boolean;
 }
 
-/** What was sent and is not settled, and what is held, over all adapters of a kit. */
+/** The messages that are sent and not settled, and the deliveries in flight, over all adapters of a kit. */
 export class Ledger {
   readonly #clock: Clock;
   readonly #expected = new Map<string, Expected[]>();
-  readonly #held = new Map<string, Set<Held>>();
+  readonly #inFlight = new Map<string, Set<InFlightDelivery>>();
   readonly #subscriptions = new Map<string, SubscriptionDeclaration>();
   #version = 0;
 
@@ -226,7 +226,7 @@ export class Ledger {
     this.#clock = clock;
   }
 
-  /** Another number whenever something happened. */
+  /** Changes with every event. */
   get version(): number {
     return this.#version;
   }
@@ -235,11 +235,11 @@ export class Ledger {
     for (const declaration of subscriptions) this.#subscriptions.set(addressName(declaration.address), declaration);
   }
 
-  /** A message is handed to the broker. Returns what it makes expect; take it back if the broker does not store it. */
+  /** A message is sent. Returns the expected deliveries; pass them to `takenBack` if the broker does not store it. */
   handedOver(to: Address, message: OutgoingMessage): readonly Expected[] {
     const { id, delayMs, ttlMs = Number.POSITIVE_INFINITY } = message;
     const now = this.#clock.monotonic();
-    const expected = this.#takers(to, message).map((work) => {
+    const expected = this.#receivers(to, message).map((work) => {
       return { work, id, dueAt: now + delayMs, expiresAt: now + ttlMs };
     });
     for (const one of expected) listIn(this.#expected, keyOf(one.work, id)).push(one);
@@ -247,7 +247,7 @@ export class Ledger {
     return expected;
   }
 
-  #takers(to: Address, { routingKey }: OutgoingMessage): readonly WorkAddress[] {
+  #receivers(to: Address, { routingKey }: OutgoingMessage): readonly WorkAddress[] {
     if (to.kind === "dead-letters") return [];
     if (to.kind !== "topic") return [workOf(to)];
     return [...this.#subscriptions.values()]
@@ -267,51 +267,52 @@ export class Ledger {
     else this.#expected.delete(key);
   }
 
-  delivered(source: Source, { id, body, headers }: IncomingMessage): Held {
-    const held = { source, id, body, delayed: headers[HEADER.dueAt] !== undefined };
+  delivered(source: Source, { id, body, headers }: IncomingMessage): InFlightDelivery {
+    const delivery = { source, id, body, delayed: headers[HEADER.dueAt] !== undefined };
     const key = keyOf(workOf(source), id);
-    const others = this.#held.get(key);
-    if (others === undefined) this.#held.set(key, new Set([held]));
-    else others.add(held);
+    const others = this.#inFlight.get(key);
+    if (others === undefined) this.#inFlight.set(key, new Set([delivery]));
+    else others.add(delivery);
     this.#version++;
-    return held;
+    return delivery;
   }
 
-  /** It is ours no more: settled for good, or to be delivered again. */
-  left(held: Held, done: boolean): void {
-    const work = workOf(held.source);
-    const key = keyOf(work, held.id);
-    const others = this.#held.get(key);
-    others?.delete(held);
-    if (others?.size === 0) this.#held.delete(key);
+  /** A delivery ended: `done` if it is settled for good, otherwise it is delivered again. */
+  ended(delivery: InFlightDelivery, done: boolean): void {
+    const work = workOf(delivery.source);
+    const key = keyOf(work, delivery.id);
+    const others = this.#inFlight.get(key);
+    others?.delete(delivery);
+    if (others?.size === 0) this.#inFlight.delete(key);
     const [first] = this.#expected.get(key) ?? [];
-    if (done && held.source.kind !== "dead-letters" && first !== undefined) this.#forget(first);
+    if (done && delivery.source.kind !== "dead-letters" && first !== undefined) this.#forget(first);
     this.#version++;
   }
 
   /**
-   * Whether a message is the engine's own copy of one that is held (to be retried or dead-lettered), and not
-   * sent by the application: it has the very bytes, and is marked or goes where such copies are and do.
+   * Whether a message is the engine's copy of a delivery in flight, for a retry or the dead letters, and not sent by the
+   * application: it has the same bytes object, and is marked as a copy or was delayed.
    */
   isCopy(to: Address, { id, body, headers }: OutgoingMessage): boolean {
     if (to.kind === "topic") return false;
     const marked = to.kind === "dead-letters" || headers[HEADER.attempts] !== undefined;
-    for (const held of this.#held.get(keyOf(workOf(to), id)) ?? []) {
-      if (held.body === body && held.source.kind !== "dead-letters" && (marked || held.delayed)) return true;
+    for (const delivery of this.#inFlight.get(keyOf(workOf(to), id)) ?? []) {
+      if (delivery.body === body && delivery.source.kind !== "dead-letters" && (marked || delivery.delayed))
+        return true;
     }
     return false;
   }
 
-  /** All that is held. */
-  held(): readonly Held[] {
-    return [...this.#held.values()].flatMap((held) => [...held]);
+  /** All deliveries in flight. */
+  inFlight(): readonly InFlightDelivery[] {
+    return [...this.#inFlight.values()].flatMap((deliveries) => [...deliveries]);
   }
 
-  /** All that stands and is not held, as far as it was sent here and has not expired. */
+  /** All messages that were sent here, are not in flight and did not expire. */
   waiting(): readonly Expected[] {
     const now = this.#clock.monotonic();
     return [...this.#expected].flatMap(([key, expected]) =>
-      expected.slice(this.#held.get(key)?.size ?? 0).filter(({ expiresAt }) => expiresAt > now),
+      expected.slice(this.#inFlight.get(key)?.size ?? 0).filter(({ expiresAt }) => expiresAt > now),
     );
   }
 }

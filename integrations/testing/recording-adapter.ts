@@ -21,28 +21,28 @@ import {
 } from "../../core/index.ts";
 import { renamedTopology, renaming, workOf } from "./addresses.ts";
 import { errorOf, type Failures, type SendFailure } from "./failures.ts";
-import type { Held, Ledger, Records } from "./ledger.ts";
+import type { InFlightDelivery, Ledger, Records } from "./ledger.ts";
 import type { HandlerWatch } from "./watch-handlers.ts";
 
-/** What the adapters of a kit tell, and whom they ask. */
+/** The state that the adapters of a kit share. */
 export interface Recording {
   readonly clock: Clock;
   readonly ledger: Ledger;
   readonly records: Records;
   readonly failures: Failures;
   readonly handlers: HandlerWatch;
-  /** What is consumed from at present. */
+  /** The sources with a consumer. */
   readonly consumed: Set<Consumed>;
   readonly made: Made;
 }
 
-/** A queue or subscription that somebody consumes from. */
+/** A queue or subscription with a consumer. */
 interface Consumed {
   readonly work: WorkAddress;
   depth(): Promise<Depth>;
 }
 
-/** An adapter under other names, which writes down what goes through it. What it carries is carried by the other one. */
+/** Wraps an adapter: renames addresses, and records messages and deliveries. */
 export function recordingAdapter<Native>(
   inner: Adapter<Native>,
   prefix: string,
@@ -84,7 +84,7 @@ export function recordingAdapter<Native>(
   };
 }
 
-/** One message of a batch, with what becomes of its result. */
+/** A message of a batch with its result callback. */
 interface Passed {
   readonly message: OutgoingMessage;
   readonly report: (result: SendResult) => void;
@@ -106,8 +106,8 @@ function send(
       report(index, { status: "rejected", error: errorOf(failure, to) });
       return;
     }
-    const told = (result: SendResult): void => report(index, result);
-    passed.push({ message, report: recorded(to, message, copy, failure, told, recording) });
+    const forward = (result: SendResult): void => report(index, result);
+    passed.push({ message, report: recorded(to, message, copy, failure, forward, recording) });
   });
   if (passed.length === 0) return;
   inner.send(
@@ -117,7 +117,7 @@ function send(
   );
 }
 
-/** Writes down what became of a message, and tells it on. */
+/** Records the result of a send, and forwards it. */
 function recorded(
   to: Address,
   message: OutgoingMessage,
@@ -136,18 +136,18 @@ function recorded(
     const at = new Date(clock.now());
     if (to.kind === "dead-letters") records.addDead(to.of, message, at);
     else if (!copy) records.addSent(to, message, at);
-    // What was copied is not done with, whatever its handler said.
+    // The original of a copy was not handled, even if its handler succeeded.
     if (copy && to.kind !== "topic") handlers.take(addressName(workOf(to)), message.id);
     report(failure === undefined ? result : { status: "rejected", error: errorOf(failure, to) });
   };
 }
 
-/** The deliveries of one receiver, from the adapter to the engine and back. */
+/** Records the deliveries of one receiver. */
 class WatchedDeliveries<Native> implements DeliverySink<Native> {
   readonly #source: Source;
   readonly #sink: DeliverySink<Native>;
   readonly #recording: Recording;
-  readonly #held = new Map<DeliveryToken, Held>();
+  readonly #inFlight = new Map<DeliveryToken, InFlightDelivery>();
 
   constructor(source: Source, sink: DeliverySink<Native>, recording: Recording) {
     this.#source = source;
@@ -157,12 +157,12 @@ class WatchedDeliveries<Native> implements DeliverySink<Native> {
 
   deliver(batch: readonly IncomingMessage<Native>[]): void {
     const { ledger } = this.#recording;
-    for (const incoming of batch) this.#held.set(incoming.token, ledger.delivered(this.#source, incoming));
+    for (const incoming of batch) this.#inFlight.set(incoming.token, ledger.delivered(this.#source, incoming));
     this.#sink.deliver(batch);
   }
 
   lost(...[tokens, cause]: Parameters<DeliverySink["lost"]>): void {
-    for (const token of tokens === "all" ? [...this.#held.keys()] : tokens) this.#left(token, false);
+    for (const token of tokens === "all" ? [...this.#inFlight.keys()] : tokens) this.#ended(token, false);
     this.#sink.lost(tokens, cause);
   }
 
@@ -186,7 +186,7 @@ class WatchedDeliveries<Native> implements DeliverySink<Native> {
     this.#sink.filtered(count);
   }
 
-  /** The receiver as the engine sees it. */
+  /** The receiver for the engine. */
   settlingWith(receiver: Receiver, closing: () => void): Receiver {
     const { deadLetter } = receiver;
     return {
@@ -204,12 +204,12 @@ class WatchedDeliveries<Native> implements DeliverySink<Native> {
       close: async () => {
         closing();
         await receiver.close();
-        for (const token of [...this.#held.keys()]) this.#left(token, false);
+        for (const token of [...this.#inFlight.keys()]) this.#ended(token, false);
       },
     };
   }
 
-  /** What the broker itself moves to the dead letters. */
+  /** Records dead letters that the broker itself makes. */
   #moving(deadLetter: NonNullable<Receiver["deadLetter"]>): NonNullable<Receiver["deadLetter"]> {
     return async (token, letter) => {
       const result = await deadLetter(token, letter);
@@ -218,36 +218,36 @@ class WatchedDeliveries<Native> implements DeliverySink<Native> {
         const work = workOf(this.#source);
         handlers.take(addressName(work), letter.id);
         records.addDead(work, letter, new Date(clock.now()));
-        this.#left(token, true);
-      } else if (result.status === "fenced") this.#left(token, false);
+        this.#ended(token, true);
+      } else if (result.status === "fenced") this.#ended(token, false);
       return result;
     };
   }
 
   #settled({ token, action }: Settlement, result: SettleResult): void {
     const done = action === "ack" && result === "settled";
-    const held = this.#left(token, done);
-    if (held === undefined || !done) return;
+    const delivery = this.#ended(token, done);
+    if (delivery === undefined || !done) return;
     const { clock, records, handlers } = this.#recording;
     const work = workOf(this.#source);
     if (this.#source.kind === "dead-letters") {
-      records.removeDead(work, held.id);
+      records.removeDead(work, delivery.id);
       return;
     }
-    const success = handlers.take(addressName(work), held.id);
+    const success = handlers.take(addressName(work), delivery.id);
     if (success !== undefined) records.addConsumed(work, success, new Date(clock.now()));
   }
 
-  #left(token: DeliveryToken, done: boolean): Held | undefined {
-    const held = this.#held.get(token);
-    if (held === undefined) return undefined;
-    this.#held.delete(token);
-    this.#recording.ledger.left(held, done);
-    return held;
+  #ended(token: DeliveryToken, done: boolean): InFlightDelivery | undefined {
+    const delivery = this.#inFlight.get(token);
+    if (delivery === undefined) return undefined;
+    this.#inFlight.delete(token);
+    this.#recording.ledger.ended(delivery, done);
+    return delivery;
   }
 }
 
-/** Everything that was made on the broker, over all adapters of a kit. */
+/** What the kit created on the broker, over all its adapters. */
 export class Made {
   readonly #queues = new Map<string, Topology["queues"][number]>();
   readonly #topics = new Map<string, Topology["topics"][number]>();
@@ -260,7 +260,7 @@ export class Made {
     keep(this.#subscriptions, subscriptions);
   }
 
-  /** Removes it all with an adapter that is closed, if it can. */
+  /** Removes everything, if the adapter can. The adapter must be closed. */
   async remove(adapter: Adapter): Promise<void> {
     if (adapter.remove === undefined || this.#queues.size + this.#topics.size + this.#subscriptions.size === 0) return;
     const nothing = (): void => {};

@@ -21,21 +21,22 @@ import { HandlerWatch } from "./watch-handlers.ts";
 
 const MOST_LINES = 20;
 
-/** Dead letters as lines for people: which, why and after how many attempts; never their bodies or headers. */
+/** Formats dead letters, without bodies and headers. */
 function describeDeadLetters(dead: readonly DeadLetterRecord[]): string {
   const lines = dead.slice(0, MOST_LINES).map(({ source, id, reason, attempts, errorClass, error }) => {
     const tried = attempts === 1 ? "1 attempt" : `${attempts} attempts`;
     return `\n- ${source}: message ${id}, ${reason} after ${tried}: ${errorClass}: ${error}`;
   });
   if (dead.length > MOST_LINES) lines.push(`\n- and ${dead.length - MOST_LINES} more`);
-  return `${dead.length === 1 ? "1 dead letter" : `${dead.length} dead letters`}, where none was expected:${lines.join("")}`;
+  return `${dead.length === 1 ? "1 dead letter" : `${dead.length} dead letters`}, but none was expected:${lines.join("")}`;
 }
 
-/** Stops brokers: what runs and what is being sent has so long, in real time, to come to its end. */
+/** Stops brokers. Handlers and sends have `timeoutMs` of real time. */
 async function closeBrokers(brokers: readonly Broker[], clock: TestClock, timeoutMs: number): Promise<void> {
   const deadline = realNow() + timeoutMs;
-  for (let looks = 0; brokers.some(isAtWork) && realNow() < deadline; looks++) await (looks < 50 ? turn() : pause(5));
-  // The deadlines of a stop are the brokers' clock's.
+  for (let checks = 0; brokers.some(isAtWork) && realNow() < deadline; checks++)
+    await (checks < 50 ? turn() : pause(5));
+  // The timeouts of a stop use the brokers' clock.
   await clock.passUntil(Promise.all(brokers.map((broker) => broker.stop({ timeoutMs: 0 }))));
 }
 
@@ -45,100 +46,99 @@ function isAtWork(broker: Broker): boolean {
   return publishing.messages > 0 || consumers.some(({ running }) => running > 0);
 }
 
-/** The options of {@link testBroker}: those of `createBroker` for the kit's first broker object, and these. */
+/** The options of {@link testBroker}: those of `createBroker`, for the kit's first broker object, and these. */
 export interface TestBrokerOptions<Native = undefined> extends Omit<BrokerOptions, "clock"> {
   /**
-   * A broker of its own to run on, or a function that makes an adapter for each broker object of the kit. Default: the
-   * in-process broker, on a virtual clock.
+   * An adapter, or a function that makes one for each broker object of the kit. Default: the in-process broker, on a virtual
+   * clock.
    */
   readonly adapter?: Adapter<Native> | (() => Adapter<Native>);
   /**
-   * What the names of queues and topics begin with on the broker, so that tests at the same time do not meet. The
-   * application, its errors and the records of the kit do not see it. Default: nothing in process, and `test-` with a
-   * random word on a broker of its own.
+   * The prefix of queue and topic names on the broker, so that concurrent tests do not share them. The application, errors
+   * and records do not have it. Default: none in process; `test-` with random characters with an adapter.
    */
   readonly namePrefix?: string;
   /**
-   * Whether what the kit made on a broker of its own stays there after {@link TestKit.close}. Default: it is removed, with
-   * all messages, unless `namePrefix` is given.
+   * Whether the queues and topics that the kit created stay on the broker after {@link TestKit.close}. Default: with
+   * `namePrefix` they stay, otherwise they are removed with all messages.
    */
   readonly keep?: boolean;
-  /** Where the virtual clock begins. Default: now. */
+  /** The start of the virtual clock. Default: now. */
   readonly startAt?: Date;
   /**
-   * How long {@link TestKit.idle} waits, in milliseconds of real time. Default: 4,000 in process, just under what most
-   * runners allow a test, and 30,000 on a broker of its own.
+   * The timeout of {@link TestKit.idle}, in milliseconds of real time. Default: 4,000 in process, just under the timeout of
+   * most test runners, and 30,000 with an adapter.
    */
   readonly idleTimeoutMs?: number;
 }
 
 /**
- * A broker to test an application with: the engine as it runs in production, on the in-process broker or any other, whose
- * messages are written down, whose time can be moved, and which fails when it is told to. Made by {@link testBroker}.
+ * A broker object for tests of an application, made by {@link testBroker}. It has the real engine, on the in-process broker
+ * or with another adapter. It records messages, moves time and injects failures.
  */
 export interface TestKit<Native = undefined> extends AsyncDisposable {
-  /** What the application gets. To be started and, if the application does so, stopped like any other. */
+  /** The broker object for the application, which starts it, and stops it if it wants. */
   readonly broker: Broker<Native>;
-  /** What the brokers' delays, retries and deadlines run on; virtual on the in-process broker alone. */
+  /** The clock of delays, retries and deadlines; virtual only in process. */
   readonly clock: TestClock;
-  /** What the names of queues and topics begin with on the broker. */
+  /** The prefix of queue and topic names on the broker. */
   readonly namePrefix: string;
 
   /**
-   * Another broker object on the same queues and topics, as another process would have it, with the options of the core's
-   * `createBroker`. Throws `invalid` where the kit was given one adapter instead of a function that makes them.
+   * Makes another broker object on the same queues and topics, like another process, with the options of the core's
+   * `createBroker`. Throws `invalid` if the kit got an adapter instead of a function.
    */
   createBroker(options?: Omit<BrokerOptions, "clock">): Broker<Native>;
 
   /**
-   * What the application sent there and the broker has confirmed to the engine, in that order; what the engine sends
-   * itself (retries, dead letters) is no part of it. What was replayed from the dead letters is.
+   * The messages that the application sent and the broker confirmed, in that order. Without copies by the engine (retries,
+   * dead letters), but with replayed dead letters.
    */
   sent<Input, Output>(destination: Queue<Input, Output> | Topic<Input, Output>): readonly SentMessage<Input>[];
 
-  /** What was handled with success and settled, in that order. */
+  /** The messages that were handled with success and settled, in that order. */
   consumed<Input, Output>(queue: Queue<Input, Output>): readonly ConsumedMessage<Output>[];
   consumed<Input, Output>(topic: Topic<Input, Output>, subscription: string): readonly ConsumedMessage<Output>[];
 
   /**
-   * What the engine dead-lettered and nobody of this kit has taken out again; of all sources, or of one. What a broker moves
-   * to the dead letters by itself (RabbitMQ does so with what expires) is not seen.
+   * The messages that the engine dead-lettered and this kit did not remove; of all sources, or of one. Without messages that
+   * the broker dead-letters itself, such as expired ones on RabbitMQ.
    */
   deadLetters(): readonly DeadLetterRecord[];
   deadLetters<Input, Output>(queue: Queue<Input, Output>): readonly DeadLetterRecord[];
   deadLetters<Input, Output>(topic: Topic<Input, Output>, subscription: string): readonly DeadLetterRecord[];
 
   /**
-   * Throws an error that lists the dead letters, if there are any: their sources, ids, reasons, attempts and last errors,
-   * and not their bodies. Of all sources, or of one.
+   * Throws an error if there are dead letters, of all sources or of one. It lists sources, ids, reasons, attempts and last
+   * errors, but no bodies.
    */
   expectNoDeadLetters(): void;
   expectNoDeadLetters<Input, Output>(queue: Queue<Input, Output>): void;
   expectNoDeadLetters<Input, Output>(topic: Topic<Input, Output>, subscription: string): void;
 
   /**
-   * Makes the next send to a destination, or the next attempt to handle one of its messages, fail as it is told. Failures
-   * of the same destination happen in the order of the calls. Throws `invalid` for wrong options.
+   * Makes the next sends to a destination, or the next attempts on it, fail. Failures of one destination happen in call order.
+   * Throws `invalid` for wrong options.
    */
   failNext(failure: SendFailure | HandlingFailure): PlannedFailure;
 
   /**
-   * Resolves when the kit's brokers have nothing left to do: no send is unanswered, nothing is held, and nothing that a
-   * consumer takes is queued, delayed or to be retried. What nobody consumes, or only a paused consumer, is not waited for.
+   * Resolves when the kit's brokers have nothing left to do: every send is answered, no delivery is in flight, and no
+   * consumed message is queued, delayed or to be retried. Messages without a consumer, or with a paused one, do not count.
    *
-   * In process, time is moved to the next thing that is due whenever nothing else can happen, as far as it takes; while a
-   * handler runs it stands still. On a broker of its own retries and delays are waited for, and the broker is asked for its
-   * depths. Rejects with `timeout`, which says what is left and where: a handler that hangs, a message that is not due.
+   * In process, the clock moves to the next event whenever nothing else can happen. It does not move while a handler runs. With
+   * an adapter, retries and delays take real time, and the broker is asked for depths. Rejects with `timeout`, and lists
+   * what is left: for example a handler that hangs, or a message that is not due.
    */
   idle(options?: IdleOptions): Promise<void>;
 
-  /** Forgets what was recorded, and the failures that are still to come. Messages stay. */
+  /** Clears the records and the planned failures. Messages stay. */
   clear(): void;
 
   /**
-   * Stops every broker object of the kit. Handlers and sends have a second of real time to come to their end; then signals
-   * are aborted and messages given back. Then removes from a broker of its own what the kit made there, unless it is to be
-   * kept; what the adapter cannot remove stays. Rejects if the broker does not let it. A second call waits for the first.
+   * Stops every broker object of the kit. Handlers and sends have one second of real time; then signals are aborted and
+   * messages requeued. Then removes what the kit created with an adapter, unless it is kept; what the adapter cannot remove
+   * stays. Rejects if the broker refuses. A second call waits for the first.
    */
   close(): Promise<void>;
 }
@@ -149,8 +149,8 @@ const IDLE_TIMEOUT_MS = { inProcess: 4_000, elsewhere: 30_000 };
 const CLOSE_TIMEOUT_MS = 1_000;
 
 /**
- * Makes a broker to test an application with; see {@link TestKit}. Nothing is connected before it is started. Retry delays
- * have no random part in it unless `random` is given: they are exactly the policy's. Throws `invalid` for wrong options.
+ * Makes a broker object for tests; see {@link TestKit}. Nothing is connected before it is started. Retry delays have no
+ * jitter unless `random` is given. Throws `invalid` for wrong options.
  */
 export function testBroker<Native = undefined>(options?: TestBrokerOptions<Native>): TestKit<Native>;
 export function testBroker(options: TestBrokerOptions<unknown> = {}): TestKit<unknown> {
@@ -170,10 +170,7 @@ export function testBroker(options: TestBrokerOptions<unknown> = {}): TestKit<un
     });
   }
   if (options.startAt !== undefined) {
-    throw new MessagingError(
-      "invalid",
-      "testBroker takes startAt for its virtual clock, and an adapter has its own time",
-    );
+    throw new MessagingError("invalid", "testBroker { startAt } is for the virtual clock; an adapter uses real time");
   }
   const adapters = typeof adapter === "function" ? adapter : onlyOnce(adapter);
   return new Kit(adapters, namePrefix ?? randomPrefix(), undefined, brokerOptions, {
@@ -188,7 +185,7 @@ function onlyOnce<Native>(adapter: Adapter<Native>): () => Adapter<Native> {
     if (taken) {
       throw new MessagingError(
         "invalid",
-        "an adapter serves one broker object: for several give testBroker a function that makes them, as in { adapter: () => rabbitmq({ url }) }",
+        "an adapter serves one broker object: pass testBroker a function to make several, as in { adapter: () => rabbitmq({ url }) }",
       );
     }
     taken = true;
@@ -203,14 +200,14 @@ function randomPrefix(): string {
   return `test-${letters.join("")}-`;
 }
 
-/** The least that chance may give: retries come exactly when the policy says. */
+/** No jitter: retries are due exactly as the policy says. */
 function withoutJitter(): Random {
   return { ...systemRandom(), fraction: () => 0 };
 }
 
 interface Settings {
   readonly idleTimeoutMs: number;
-  /** Whether what was made on the broker stays there. */
+  /** Whether created queues and topics stay. */
   readonly keep: boolean;
 }
 

@@ -2,18 +2,17 @@ import { performance } from "node:perf_hooks";
 import * as timers from "node:timers";
 import { type Clock, MessagingError, systemClock, type Timer } from "../../core/index.ts";
 
-// Taken when the module is loaded: a runner's fake timers, which replace the global ones, must not stop the kit. From the
-// modules of Node, since a runner may have replaced the global ones before this one is loaded.
+// Imported early, and from Node's modules: a test runner's fake timers, which replace the global ones, must not stop the kit.
 
 const { setImmediate, setTimeout } = timers;
 const monotonic = performance.now.bind(performance);
 
-/** Milliseconds of the machine's own monotonic clock. */
+/** Milliseconds of the system's monotonic clock. */
 export function realNow(): number {
   return monotonic();
 }
 
-/** Lets everything run that is ready: all promises, and what I/O has brought. */
+/** Runs everything that is ready: promises and I/O. */
 export function turn(): Promise<void> {
   return new Promise((resolve) => {
     setImmediate(resolve);
@@ -27,24 +26,23 @@ export function pause(ms: number): Promise<void> {
   });
 }
 
-/** With nothing due for so many looks, what is waited for is not of this clock, and the processor is left to others. */
+/** After this many turns without a timer, the work does not depend on this clock: yields the processor. */
 const PATIENT_AFTER = 50;
 const PAUSE_MS = 5;
 
-/** The clock that the brokers of a kit run on; see {@link TestKit.clock}. */
+/** The clock of a kit's brokers; see {@link TestKit.clock}. */
 export interface TestClock extends Clock {
-  /** Whether time moves only when it is told to. False on a broker of its own, where it is the machine's. */
+  /** Whether time moves only by calls. False with an adapter. */
   readonly virtual: boolean;
   /**
-   * Moves time forward. Whatever falls due on the way happens at its own time, in order, each time followed by all that
-   * promises make of it; handlers that wait for real I/O are not waited for. Resolves when the time is there. Rejects with
-   * `unsupported` where the clock is not virtual, and with `invalid` for what is no number of milliseconds from 0 up.
+   * Moves time forward. Timers fire at their time, in order, each followed by all promises that it settles. Does not wait for
+   * handlers with real I/O. Resolves when the time is reached. Rejects with `unsupported` if the clock is not virtual, and
+   * with `invalid` for anything but milliseconds from 0 up.
    */
   advance(ms: number): Promise<void>;
   /**
-   * Lets time pass, from one thing that is due to the next, until the promise is settled, and settles as it does: for what
-   * waits for the brokers' time, such as a replay of dead letters, or a stop behind a handler that hangs. Where the clock is
-   * not virtual it only waits.
+   * Moves time from timer to timer until the promise is settled, and settles as it does. For work that waits for the
+   * brokers' time, such as a replay of dead letters, or a stop behind a handler that hangs. A real clock only waits.
    */
   passUntil<Result>(work: Promise<Result>): Promise<Result>;
 }
@@ -55,11 +53,11 @@ interface VirtualTimer {
   readonly run: () => void;
 }
 
-/** Time that moves only when it is told to. */
+/** A clock that moves only by calls. */
 export class VirtualClock implements TestClock {
   readonly virtual = true;
   readonly #startedAt: number;
-  /** The soonest last; of equal ones, the one that was set first. */
+  /** Sorted with the next one last; timers of equal times in the order of their calls. */
   readonly #timers: VirtualTimer[] = [];
   #elapsed = 0;
   #order = 0;
@@ -104,13 +102,13 @@ export class VirtualClock implements TestClock {
     });
   }
 
-  /** As {@link turn}, with all that goes on after a long one. */
+  /** As {@link turn}, until no `nextTurn` is pending. */
   async #wholeTurn(): Promise<void> {
     do await turn();
     while (this.#continuing > 0);
   }
 
-  /** Goes to the next timer, unless it is later than `until` in monotonic time, and runs it. Returns whether there was one. */
+  /** Runs the next timer, unless it is due after `until` in monotonic milliseconds. Returns whether there was one. */
   step(until = Number.POSITIVE_INFINITY): boolean {
     const next = this.#timers.at(-1);
     if (next === undefined || next.at > until) return false;
@@ -136,15 +134,15 @@ export class VirtualClock implements TestClock {
       settled = true;
     };
     work.then(settle, settle);
-    for (let inVain = 0; ; inVain++) {
-      await (inVain < PATIENT_AFTER ? this.#wholeTurn() : pause(PAUSE_MS));
+    for (let idle = 0; ; idle++) {
+      await (idle < PATIENT_AFTER ? this.#wholeTurn() : pause(PAUSE_MS));
       if (settled) return work;
-      if (this.step()) inVain = 0;
+      if (this.step()) idle = 0;
     }
   }
 }
 
-/** The machine's clock, for brokers of their own. */
+/** The system clock, for kits with an adapter. */
 export function realClock(broker: string): TestClock {
   return {
     ...systemClock(),
@@ -153,7 +151,7 @@ export function realClock(broker: string): TestClock {
     async advance() {
       throw new MessagingError(
         "unsupported",
-        `clock.advance(): the time of ${broker} cannot be moved. Give this test short delays, or run it in process alone: test.runIf(kit.clock.virtual) or the like`,
+        `clock.advance(): the time of ${broker} cannot be moved. Use short delays in this test, or run it only in process, as with test.runIf(kit.clock.virtual)`,
       );
     },
   };

@@ -2,24 +2,24 @@ import { addressName, type Delivery, type HandlerResult, type Middleware, workAd
 import { outcomeKind } from "../../core/outcome.ts";
 import type { Failures } from "./failures.ts";
 
-/** A handler that has begun and not ended. */
+/** A running handler. */
 interface RunningHandler {
   readonly source: string;
   readonly id: string;
   readonly attempt: number;
 }
 
-/** What a handler was given, and did not fail on. */
+/** The arguments of a handler that succeeded. */
 export interface Success {
   readonly body: unknown;
   readonly delivery: Delivery;
 }
 
-/** What happens in handlers: which run, which have succeeded, and which are to fail. */
+/** Observes handlers: which run, and which succeeded; and injects failures. */
 export class HandlerWatch {
   readonly #failures: Failures;
   readonly #running = new Set<RunningHandler>();
-  /** By source and id, until the delivery is settled. */
+  /** By source and id, until settled. */
   readonly #successes = new Map<string, Success>();
 
   constructor(failures: Failures) {
@@ -50,7 +50,7 @@ export class HandlerWatch {
       }
     };
 
-  /** The success of a delivery that is settled now, which is forgotten with it. */
+  /** Removes and returns the success of a delivery that is settled. */
   take(source: string, id: string): Success | undefined {
     const key = `${source} ${id}`;
     const success = this.#successes.get(key);
@@ -61,5 +61,5 @@ export class HandlerWatch {
 
 function fail(chosen: unknown): HandlerResult {
   if (outcomeKind(chosen) !== undefined) return chosen as HandlerResult;
-  throw chosen === undefined ? new Error("this attempt failed because failNext() asked for it") : chosen;
+  throw chosen === undefined ? new Error("this attempt failed because of failNext()") : chosen;
 }

@@ -19,7 +19,7 @@ import {
 
 type Password = Extract<KafkaSasl, { readonly password: string }>;
 
-/** `kafka:`, and encrypted `kafka+ssl:`. */
+/** URLs of Kafka: `kafka:`, and `kafka+ssl:` with TLS. */
 export const kafkaUrl = brokerUrl<KafkaOptions>({
   name: "kafka",
   schemes: ["kafka", "kafka+ssl"],
@@ -43,19 +43,19 @@ export const kafkaUrl = brokerUrl<KafkaOptions>({
     maxMessageBytes: integer(1, 64 * 1024 * 1024),
     unreadable: choice<NonNullable<KafkaOptions["unreadable"]>>("dead-letter", "stop"),
     maxInflatedBytes: integer(1, 2 ** 32),
-    brokers: elsewhere("they are the hosts of the URL, with commas between them"),
+    brokers: elsewhere("brokers are the hosts of the URL, separated by commas"),
   },
   read({ scheme, username, password, hosts, path }, { sasl, ...given }, refuse) {
-    if (path !== "" && path !== "/") throw refuse("takes no path; topics are named by queue(…) and topic(…)");
+    if (path !== "" && path !== "/") throw refuse("takes no path; queue(…) and topic(…) name topics");
     const ssl = scheme === "kafka+ssl" ? true : given.ssl;
-    if (given.ssl === false && ssl) throw refuse("takes no ssl=false with kafka+ssl: ; write kafka: instead");
+    if (given.ssl === false && ssl) throw refuse("takes no ssl=false with kafka+ssl: ; use kafka: instead");
     const login = { username, password, mechanism: (sasl as Partial<Password> | undefined)?.mechanism };
     return { brokers: hosts, ...given, ...(ssl === undefined ? {} : { ssl }), ...saslOf(login, refuse) };
   },
   load: async () => (await import("../../adapters/kafka/index.ts")).kafka,
 });
 
-/** How to log in; without user and password not at all. */
+/** The credentials; none without user and password. */
 function saslOf(
   { username, password, mechanism }: { readonly [Name in keyof Password]: Password[Name] | undefined },
   refuse: Refuse,
@@ -68,7 +68,7 @@ function saslOf(
   return {};
 }
 
-/** `memory:`, the broker of this process. */
+/** URLs of the in-process broker: `memory:`. */
 export const memoryUrl = brokerUrl<MemoryOptions>({
   name: "memory",
   schemes: ["memory"],
@@ -77,12 +77,12 @@ export const memoryUrl = brokerUrl<MemoryOptions>({
   parameters: {
     leaseMs: integer(1),
     maxMessages: integer(1),
-    space: elsewhere("give { memory: { space } } to fromUrl; a space is an object of this process"),
-    clock: elsewhere("give { memory: { clock } } to fromUrl; a clock is an object of this process"),
+    space: elsewhere("pass { memory: { space } } to fromUrl; a space is an object of this process"),
+    clock: elsewhere("pass { memory: { clock } } to fromUrl; a clock is an object of this process"),
   },
   read({ hosts, path, username, password }, given, refuse) {
     if (`${hosts}${path}` !== "" || username !== undefined || password !== undefined) {
-      throw refuse("takes no name, only options; brokers share messages by { memory: { space } }");
+      throw refuse("takes no name, only options; brokers share messages with { memory: { space } }");
     }
     return given;
   },
@@ -91,7 +91,7 @@ export const memoryUrl = brokerUrl<MemoryOptions>({
 
 const FORM = "amqp://user:password@host:5672/vhost";
 
-/** `amqp:` and `amqps:`, RabbitMQ. What stands before the query is read by the adapter itself. */
+/** URLs of RabbitMQ: `amqp:` and `amqps:`. The adapter itself reads everything before the query. */
 export const rabbitmqUrl = brokerUrl<RabbitMQOptions>({
   name: "rabbitmq",
   schemes: ["amqp", "amqps"],
@@ -113,13 +113,13 @@ export const rabbitmqUrl = brokerUrl<RabbitMQOptions>({
     username: elsewhere(`write ${FORM}`),
     password: elsewhere(`write ${FORM}`),
     vhost: elsewhere(`write ${FORM}`),
-    tls: elsewhere("amqps: encrypts; certificates are given as { rabbitmq: { tls } } to fromUrl"),
+    tls: elsewhere("use amqps: for TLS; pass certificates as { rabbitmq: { tls } } to fromUrl"),
   },
   read: ({ beforeQuery }, given) => ({ url: beforeQuery, ...given }),
   load: async () => (await import("../../adapters/rabbitmq/index.ts")).rabbitmq,
 });
 
-/** `sqs:`, SQS with SNS. */
+/** URLs of SQS with SNS: `sqs:`. */
 export const sqsUrl = brokerUrl<SqsOptions>({
   name: "sqs",
   schemes: ["sqs"],
@@ -140,14 +140,14 @@ export const sqsUrl = brokerUrl<SqsOptions>({
     requestTimeoutMs: timeoutMs(),
     region: elsewhere("it is the host of the URL, as in sqs://eu-central-1"),
     credentials: elsewhere(
-      "write sqs://access-key-id:secret-access-key@region for fixed ones; others are given as { sqs: { credentials } } to fromUrl, or found by the AWS SDK",
+      "write sqs://access-key-id:secret-access-key@region for fixed credentials; pass others as { sqs: { credentials } } to fromUrl, or let the AWS SDK find them",
     ),
   },
   read({ username, password, hosts, path }, given, refuse) {
     if (!/^[A-Za-z0-9-]*$/.test(hosts)) {
-      throw refuse("takes a region as its host, as in sqs://eu-central-1; a server is given as ?endpoint=http://…");
+      throw refuse("takes a region as its host, as in sqs://eu-central-1; write another server as ?endpoint=http://…");
     }
-    if (path !== "" && path !== "/") throw refuse("takes no path; queues are named by queue(…) and topic(…)");
+    if (path !== "" && path !== "/") throw refuse("takes no path; queue(…) and topic(…) name queues");
     if ((username === undefined) !== (password === undefined)) {
       throw refuse("needs both an access key id and a secret access key before its region, or neither");
     }

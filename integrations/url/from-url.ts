@@ -3,7 +3,7 @@ import { checkOptions } from "../../core/checks.ts";
 import { kafkaUrl, memoryUrl, rabbitmqUrl, sqsUrl } from "./adapter-urls.ts";
 import { type BrokerUrl, nearest, refuseAs, type UrlOptions, urlParts } from "./query.ts";
 
-/** The brokers that a URL can lead to, by the names of their adapters. */
+/** The brokers with URLs, by adapter name. */
 export const BROKERS: Readonly<Record<"memory" | "rabbitmq" | "kafka" | "sqs", BrokerUrl>> = {
   memory: memoryUrl,
   rabbitmq: rabbitmqUrl,
@@ -14,20 +14,20 @@ export const BROKERS: Readonly<Record<"memory" | "rabbitmq" | "kafka" | "sqs", B
 const WHERE = "fromUrl()";
 
 /**
- * The adapter for a URL:
+ * Makes the adapter for a URL:
  *
- * - `memory:`, the broker of this process
- * - `amqp://user:password@host:5672/vhost`, RabbitMQ, of a cluster several hosts with commas; with `amqps:` encrypted
- * - `kafka://user:password@a:9092,b:9092`, Kafka; with `kafka+ssl:` encrypted
- * - `sqs://eu-central-1`, SQS and SNS; an emulator with `?endpoint=http://localhost:4566`
+ * - `memory:`: the in-process broker
+ * - `amqp://user:password@host:5672/vhost`: RabbitMQ; a cluster has hosts separated by commas; `amqps:` for TLS
+ * - `kafka://user:password@a:9092,b:9092`: Kafka; `kafka+ssl:` for TLS
+ * - `sqs://eu-central-1`: SQS and SNS; an emulator with `?endpoint=http://localhost:4566`
  *
- * The query holds options of the adapter under their own names, as in `kafka://a:9092?sessionTimeoutMs=10000`, with a dot
- * for what is within another: `reconnect.maxMs=5000`. Each call makes an adapter of its own, for one broker object;
- * nothing is connected before that starts. The adapter and its client are imported here, and not earlier.
+ * The query has options of the adapter: `kafka://a:9092?sessionTimeoutMs=10000`. A dot separates the levels:
+ * `reconnect.maxMs=5000`. Each call makes an adapter for one broker object, and connects nothing. The adapter and its client
+ * are imported only now.
  *
- * Rejects with `invalid` for a URL that is missing, malformed or of an unknown scheme, and for options that are unknown
- * or wrong, by name and all at once; with `unsupported` if the client of the broker is not installed, and says which
- * package that is. No error quotes a value: any may be a password in the wrong place.
+ * Rejects with `invalid` for a URL that is missing, malformed or of an unknown scheme, and for unknown or wrong options, all
+ * at once. Rejects with `unsupported` and the name of the package if the broker's client is not installed. Errors quote no
+ * values, since any may be a password.
  *
  * @example createBroker(await fromUrl(process.env.BROKER_URL))
  */
@@ -36,7 +36,7 @@ export async function fromUrl(url: string | undefined, options: UrlOptions = {})
   return broker.adapter(settings);
 }
 
-/** Which broker a URL leads to, and the options for its adapter. Throws `invalid`. */
+/** Returns the broker of a URL, and the options of its adapter. Throws `invalid`. */
 export function readUrl(
   url: string | undefined,
   options: UrlOptions = {},
@@ -45,7 +45,7 @@ export function readUrl(
   const known = Object.values(BROKERS);
   const refuse = refuseAs(WHERE);
   const refuseAll = (problem: string) => refuse(`${problem}; it takes ${known.map(({ form }) => form).join(" or ")}`);
-  if (typeof url !== "string" || url === "") throw refuseAll("got no URL; is the variable set that holds it?");
+  if (typeof url !== "string" || url === "") throw refuseAll("got no URL; check the environment variable with the URL");
   const parts = urlParts(url, refuseAll);
   const broker = known.find(({ schemes }) => schemes.includes(parts.scheme));
   if (broker === undefined) throw refuse(unknownScheme(parts.scheme));
@@ -56,5 +56,5 @@ function unknownScheme(scheme: string): string {
   const known = Object.values(BROKERS).flatMap(({ schemes }) => schemes);
   const meant = nearest(scheme, known);
   const list = known.map((name) => `${name}:`).join(", ");
-  return `knows no broker by ${scheme}:${meant === undefined ? "" : ` (did you mean ${meant}:?)`}; it knows ${list}`;
+  return `knows no scheme ${scheme}:${meant === undefined ? "" : ` (did you mean ${meant}:?)`}; it knows ${list}`;
 }

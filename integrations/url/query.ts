@@ -6,35 +6,35 @@ import type { Adapter } from "../../core/adapter.ts";
 import { checkOptions } from "../../core/checks.ts";
 import { MessagingError } from "../../core/errors.ts";
 
-/** What a URL says, its query not looked at yet. */
+/** The parts of a URL. The query is not parsed. */
 interface UrlParts {
   /** In lower case, without the colon. */
   readonly scheme: string;
   readonly username: string | undefined;
   readonly password: string | undefined;
-  /** What stands between the credentials and the path: one host, or several. Empty if there is none. */
+  /** The part between credentials and path: one host or several; empty if there is none. */
   readonly hosts: string;
   /** With its slash; empty if there is none. */
   readonly path: string;
   readonly query: string;
-  /** All of it but the query, as it was given. */
+  /** The URL as given, without its query. */
   readonly beforeQuery: string;
 }
 
-/** RFC 3986, appendix B. Node's own parser takes one host only, and Kafka has several. */
+/** RFC 3986, appendix B. Node's parser allows one host only, and Kafka has several. */
 const URL_PARTS = /^([a-z][a-z0-9+.-]*):(?:\/\/([^/?#]*))?([^?#]*)(?:\?([^#]*))?(#.*)?$/i;
 const CREDENTIALS = /^([^:]*)(?::(.*))?$/;
 const ENCODE = "encode special characters, in user and password above all, with encodeURIComponent";
 
-/** The parts of a URL. Throws a refusal that quotes nothing: any part of a malformed URL may hold the password. */
+/** Parses a URL. Errors quote nothing: any part of a malformed URL may be the password. */
 export function urlParts(url: string, refuse: Refuse): UrlParts {
   if (/\s/.test(url)) throw refuse("got a URL with white space in it");
   const [, scheme, authority, path = "", query = "", fragment] = URL_PARTS.exec(url) ?? [];
-  if (scheme === undefined) throw refuse("got a text that begins with no scheme");
+  if (scheme === undefined) throw refuse("got a text without a scheme");
   if (fragment !== undefined) throw refuse(`got a URL with a "#" in it; ${ENCODE}`);
-  // Only so can nothing that is said about the rest be a piece of the password.
-  if (`${path}${query}`.includes("@")) throw refuse(`got a URL with an "@" behind its host; ${ENCODE}`);
-  if (authority === undefined && path !== "") throw refuse('got a URL without the "//" behind its scheme');
+  // Otherwise later errors could quote a part of the password.
+  if (`${path}${query}`.includes("@")) throw refuse(`got a URL with an "@" after its host; ${ENCODE}`);
+  if (authority === undefined && path !== "") throw refuse('got a URL without "//" after its scheme');
   const [hosts = "", userinfo = "", ...more] = (authority ?? "").split("@").reverse();
   if (more.length > 0) throw refuse(`got a URL with more than one "@" before its path; ${ENCODE}`);
   const [, username = "", password = ""] = CREDENTIALS.exec(userinfo) ?? [];
@@ -53,17 +53,17 @@ function decoded(text: string, refuse: Refuse): string {
   try {
     return decodeURIComponent(text);
   } catch {
-    throw refuse(`got a URL with a malformed percent code; ${ENCODE}`);
+    throw refuse(`got a URL with a malformed percent-encoding; ${ENCODE}`);
   }
 }
 
-/** How many slips of the pen are taken for one: a third of the name's letters. */
+/** The share of typing errors in a name that is still recognised. */
 const SLIPS = 1 / 3;
 const SHORTEST_BEGINNING = 4;
 
 /**
- * The one of the names that was probably meant: the fewest slips away (a letter too much, missing, another, or two
- * swapped), or begun or continued alike. Case, `-` and `_` do not count. Undefined if none is near.
+ * The most similar of the names: with the fewest typing errors, or with the same beginning. Ignores case, `-` and `_`.
+ * Undefined if none is similar.
  */
 export function nearest(given: string, names: readonly string[]): string | undefined {
   const wanted = plain(given);
@@ -83,7 +83,7 @@ function begunAlike(one: string, other: string): boolean {
   return shorter.length >= SHORTEST_BEGINNING && longer.startsWith(shorter);
 }
 
-/** The optimal string alignment distance: Damerau's four kinds of slips, each letter touched once. */
+/** The optimal string alignment distance. */
 function slips(one: string, other: string): number {
   let beforeLast: readonly number[] = [];
   let last: readonly number[] = Array.from({ length: other.length + 1 }, (_, column) => column);
@@ -109,26 +109,26 @@ function at(row: readonly number[], column: number): number {
   return row[column] ?? Number.POSITIVE_INFINITY;
 }
 
-/** What the value of an option looks like in the query of a URL. */
+/** The form of an option in the query of a URL. */
 export type Parameter =
-  /** A whole number from `least` to `most`, or `also`. */
+  /** An integer from `least` to `most`, or `also`. */
   | { readonly kind: "integer"; readonly least: number; readonly most: number; readonly also?: number }
   /** `true` or `false`. */
   | { readonly kind: "flag" }
-  /** Any text that is not empty. */
+  /** A non-empty text. */
   | { readonly kind: "text" }
-  /** What it looks like: a whole number, `true` or `false`, and a text otherwise. */
+  /** An integer, `true` or `false`, otherwise a text. */
   | { readonly kind: "scalar" }
-  /** One of these. */
+  /** One of these values. */
   | { readonly kind: "choice"; readonly of: readonly string[] }
-  /** An object of options, each written behind a dot: `reconnect.firstMs=100`. */
+  /** An object of options, separated by dots: `reconnect.firstMs=100`. */
   | { readonly kind: "parts"; readonly of: Readonly<Record<string, Parameter>> }
-  /** An object of whatever names, each written behind a dot: `topicConfiguration.segment.bytes=104857600`. */
+  /** An object with free names, separated by dots: `topicConfiguration.segment.bytes=104857600`. */
   | { readonly kind: "names"; readonly each: Parameter }
-  /** Said elsewhere than in the query: where. */
+  /** Not possible in the query. `where` says what to use. */
   | { readonly kind: "elsewhere"; readonly where: string };
 
-/** Where each option of an adapter is said. Exhaustive: a new option does not compile without its place. */
+/** The form of each option of an adapter. Exhaustive: a new option needs one to compile. */
 type Parameters<Options> = Readonly<Record<keyof Options, Parameter>>;
 
 const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
@@ -137,7 +137,7 @@ export function integer(least: number, most: number = Number.MAX_SAFE_INTEGER, a
   return { kind: "integer", least, most, ...(also === undefined ? {} : { also }) };
 }
 
-/** A time that a timer can take, in milliseconds. */
+/** A timeout in milliseconds, within the range of timers. */
 export function timeoutMs(least = 1): Parameter {
   return integer(least, LONGEST_TIMEOUT_MS);
 }
@@ -158,7 +158,7 @@ export function choice<Choice extends string>(...of: readonly Choice[]): Paramet
   return { kind: "choice", of };
 }
 
-/** The waits between attempts to connect, the same on every broker that has connections. */
+/** The delays between connection attempts. */
 export function reconnect(): Parameter {
   return { kind: "parts", of: { firstMs: timeoutMs(), maxMs: timeoutMs() } };
 }
@@ -175,7 +175,7 @@ export function elsewhere(where: string): Parameter {
   return { kind: "elsewhere", where };
 }
 
-/** What can be written in the query, by name, in the table's order; `name.…` where the names are free. */
+/** The names of all query options, in table order; `name.…` for free names. */
 export function writtenNames(parameters: Readonly<Record<string, Parameter>>): string[] {
   return Object.entries(parameters).flatMap(([name, parameter]) => {
     if (parameter.kind === "elsewhere") return [];
@@ -185,7 +185,7 @@ export function writtenNames(parameters: Readonly<Record<string, Parameter>>): s
   });
 }
 
-/** What a value has to be, for people. */
+/** Describes the possible values, for messages. */
 export function takes(parameter: Parameter): string {
   switch (parameter.kind) {
     case "integer":
@@ -198,11 +198,11 @@ export function takes(parameter: Parameter): string {
     case "choice":
       return `one of ${parameter.of.join(", ")}`;
     case "parts":
-      return `its parts, as in ${writtenNames(parameter.of)
+      return `its parts, such as ${writtenNames(parameter.of)
         .map((part) => `.${part}`)
         .join(" and ")}`;
     case "names":
-      return "a name behind a dot, as in .name=value";
+      return "a name after a dot, as in .name=value";
     case "elsewhere":
       return parameter.where;
   }
@@ -215,26 +215,23 @@ function range({ least, most, also }: Parameter & { readonly kind: "integer" }):
 
 type Value = string | number | boolean;
 
-/** A written name, and what it stands for: an option, or one of a group, behind a dot. */
+/** The option that a written name refers to, with its group if it has a dot. */
 interface Place {
   readonly group: string | undefined;
   readonly option: string;
   readonly parameter: Parameter;
 }
 
-/** What looks like an option. Anything else is not repeated in an error. */
+/** The pattern of option names. Anything else is not quoted in errors. */
 const OPTION = /^[A-Za-z][A-Za-z0-9._-]{0,60}$/;
 
-/**
- * The options in a query. Throws a refusal of what is unknown, malformed or given twice, with all problems at once; it
- * quotes names of options, and no values.
- */
+/** Parses the options of a query. Reports all problems at once; errors quote names of options, but no values. */
 function readQuery(
   query: string,
   parameters: Readonly<Record<string, Parameter>>,
   refuse: Refuse,
 ): Readonly<Record<string, unknown>> {
-  if (/%(?![0-9a-f]{2})/i.test(query)) throw refuse("got a query with a malformed percent code");
+  if (/%(?![0-9a-f]{2})/i.test(query)) throw refuse("got a query with a malformed percent-encoding");
   const problems: string[] = [];
   const options = new Map<string, Value>();
   const groups = new Map<string, Map<string, Value>>();
@@ -262,7 +259,7 @@ function readQuery(
   }
   if (listed) problems.push(`it takes ${writtenNames(parameters).join(", ") || "none"}`);
   if (problems.length > 0) throw refuse(problems.join("; "));
-  // Own properties, whatever their names are.
+  // Object.fromEntries makes own properties, also for names such as __proto__.
   const grouped = [...groups].map(([name, values]) => [name, Object.fromEntries(values)] as const);
   return Object.fromEntries<unknown>([...options, ...grouped]);
 }
@@ -283,14 +280,14 @@ function ownOf(parameters: Readonly<Record<string, Parameter>>, name: string): P
 }
 
 function unknown(name: string, text: string, parameters: Readonly<Record<string, Parameter>>): string {
-  if (!OPTION.test(name)) return "got an option whose name is none";
+  if (!OPTION.test(name)) return "got something that is not the name of an option";
   const meant = nearest(name, writtenNames(parameters));
-  // What has no value may be the end of one, of a password say, in which there was an "&".
-  if (text === "" && meant === undefined) return "got an option without a value, which is none that it has";
+  // A name without a value may be the end of another value with an "&", such as a password.
+  if (text === "" && meant === undefined) return "got an unknown option without a value";
   return `has no option "${name}"${meant === undefined ? "" : ` (did you mean ${meant}?)`}`;
 }
 
-/** Undefined for a text that is none of these. */
+/** Undefined if the text is no such value. */
 function readValue(text: string, parameter: Parameter): Value | undefined {
   switch (parameter.kind) {
     case "integer":
@@ -317,7 +314,7 @@ function integerWithin(
 }
 
 function integerOf(text: string): number | undefined {
-  // Written in one way only, so that a text such as 007 stays one.
+  // Only the canonical form is a number: 007 stays a text.
   const value = /^(0|-?[1-9]\d*)$/.test(text) ? Number(text) : Number.NaN;
   return Number.isSafeInteger(value) ? value : undefined;
 }
@@ -327,7 +324,7 @@ function scalarOf(text: string): Value | undefined {
   return integerOf(text) ?? (text === "" ? undefined : text);
 }
 
-/** Makes the refusal of a URL. What it says must not quote values: one may be a password in the wrong place. */
+/** Makes the error for a URL. The problem must not quote values. */
 export type Refuse = (problem: string) => MessagingError;
 
 export function refuseAs(where: string): Refuse {
@@ -335,12 +332,11 @@ export function refuseAs(where: string): Refuse {
 }
 
 /**
- * What a program says itself about the brokers that it may be brought to: what no URL can carry (a space, certificates, a
- * function that provides credentials), and what it knows better than whoever sets the URL. Only the options for the
- * URL's broker are used, and looked at. One given here comes before the URL's.
+ * Options that the program sets itself: what no URL can express (a space, certificates, a credentials provider), and what
+ * must override the URL. Only the options of the URL's broker are used and checked.
  */
 export interface UrlOptions {
-  /** For `memory:`. Brokers with the same `space` share their messages; without one, each has its own. */
+  /** For `memory:`. Brokers with the same `space` share their messages. Default: a separate space for each. */
   readonly memory?: MemoryOptions;
   /** For `amqp:` and `amqps:`. */
   readonly rabbitmq?: Omit<RabbitMQOptions, "url">;
@@ -350,30 +346,30 @@ export interface UrlOptions {
   readonly sqs?: SqsOptions;
 }
 
-/** How the URLs of one broker are written and read. */
+/** How the URLs of one broker are parsed. */
 interface BrokerUrlDefinition<Options extends object> {
-  /** What its options are called among those of `fromUrl`. */
+  /** Its name among the options of `fromUrl`. */
   readonly name: keyof UrlOptions;
-  /** The schemes that it is known by; the first one is shown. */
+  /** Its schemes; messages show the first. */
   readonly schemes: readonly string[];
-  /** What its URLs look like, for people. */
+  /** An example for messages. */
   readonly form: string;
-  /** What has to be installed, as npm takes it. */
+  /** The required packages, for npm install. */
   readonly packages: readonly string[];
-  /** Where each of the adapter's options is said. */
+  /** The form of each option of the adapter. */
   readonly parameters: Parameters<Options>;
-  /** The options in what stands before the query, and in the query. Throws a refusal that quotes no value. */
+  /** Returns the adapter's options. Errors must not quote values. */
   read(parts: UrlParts, query: Partial<Options>, refuse: Refuse): Partial<Options>;
-  /** Imports the adapter, and with it its client. */
+  /** Imports the adapter and its client. */
   load(): Promise<(options: Options) => Adapter>;
 }
 
-/** The same, whatever the adapter's options are. */
+/** A {@link BrokerUrlDefinition} for any adapter. */
 export interface BrokerUrl extends Pick<BrokerUrlDefinition<object>, "name" | "schemes" | "form" | "packages"> {
   readonly parameters: Parameters<Readonly<Record<string, unknown>>>;
-  /** The options for the adapter: the program's own, and for the rest the URL's. Throws `invalid`. */
+  /** Returns the adapter's options: the program's, and otherwise the URL's. Throws `invalid`. */
   options(parts: UrlParts, own: object): object;
-  /** The adapter. Rejects with `unsupported` if its client cannot be loaded, with `invalid` for wrong options. */
+  /** Makes the adapter. Rejects with `unsupported` if its client cannot be loaded, with `invalid` for wrong options. */
   adapter(options: object): Promise<Adapter>;
 }
 
@@ -402,26 +398,23 @@ export function brokerUrl<Options extends object>(definition: BrokerUrlDefinitio
   };
 }
 
-/**
- * Why an adapter could not be imported: mostly its client is not installed. The packages are as npm takes them, in the
- * versions that belong together.
- */
+/** The error of an adapter that could not be imported, usually because its client is not installed. */
 export function notLoaded(where: string, packages: readonly string[], cause: unknown): MessagingError {
   const install = `npm install ${packages.join(" ")}`;
   const missing = packages.map(nameOf).find((name) => isMissing(name, cause));
   const problem =
     missing === undefined
-      ? `could not load the client of the broker, as the cause says; the installation may be broken: ${install}`
+      ? `could not load the broker's client, see the cause; reinstall it: ${install}`
       : `needs the package ${missing}, which is not installed: ${install}`;
   return new MessagingError("unsupported", `${where} ${problem}`, { cause });
 }
 
-/** Without the range of versions. */
+/** The name of a package without its version range. */
 function nameOf(packageInRange: string): string {
   return packageInRange.replace(/(?<=.)@.*$/, "");
 }
 
-/** Node.js names the package, or the file within it, in quotes. */
+/** Node.js quotes the missing package, or a file in it. */
 function isMissing(name: string, cause: unknown): boolean {
   if (!(cause instanceof Error) || !("code" in cause)) return false;
   if (cause.code !== "ERR_MODULE_NOT_FOUND" && cause.code !== "MODULE_NOT_FOUND") return false;

@@ -39,7 +39,7 @@ test("a container without the module says so", async () => {
 test("a container with two modules says so", async () => {
   container.load(messagingModule({ broker: inProcess() }), messagingModule({ broker: inProcess() }));
   expect(await texts()).toEqual([
-    "invalid: the container has messaging twice: load one messagingModule, with all { brokers } by their names",
+    "invalid: the container has messaging twice: load one messagingModule with all brokers, as { brokers }",
   ]);
 });
 
@@ -54,7 +54,7 @@ test("a class without a decorator of its own is refused", async () => {
   container.load(messagingModule({ broker: inProcess() }));
   bindHandler(container, Heir);
   expect(await texts()).toEqual([
-    "invalid: Heir was given to bindHandler and does not say what it handles: put @Handles(…) on the class itself, or name the destination: bindHandler(binder, queue, Heir)",
+    "invalid: Heir was bound without a destination: put @Handles(…) on the class itself, or pass the destination: bindHandler(binder, queue, Heir)",
   ]);
 });
 
@@ -71,7 +71,7 @@ test.for([
   bind(Till);
   bind(Till);
   const rest =
-    "in one container, where each would get a part of the messages. Give each its own subscription of a topic; for more at a time raise concurrency";
+    "in one container, so each would get a part of the messages. Use one subscription of a topic for each; for parallel work raise concurrency";
   expect(await texts()).toEqual([
     `conflict: Desk and Till both handle ${where} ${rest}`,
     `conflict: Desk and Till both handle ${where} ${rest}`,
@@ -94,8 +94,8 @@ test("a broker that is not there is said by its name", async () => {
   bindHandler(container, orders, Desk, { broker: "slow" });
   bindHandler(container, returns, Desk);
   expect(await texts()).toEqual([
-    'invalid: Desk, which handles queue "orders": the container has no broker "slow"; give messagingModule { brokers: { slow: … } }',
-    'invalid: Desk, which handles queue "returns": the container has no broker without a name; give messagingModule { broker }, or name one in the handler\'s options',
+    'invalid: Desk, which handles queue "orders": the container has no broker "slow"; pass messagingModule { brokers: { slow: … } }',
+    'invalid: Desk, which handles queue "returns": the container has no unnamed broker; pass messagingModule { broker }, or set broker in the handler\'s options',
   ]);
 });
 
@@ -112,7 +112,7 @@ describe("a handler that cannot be made", () => {
     const [problem] = await problems();
     expect(problem).toMatchObject({ code: "invalid", cause: new TypeError("no such file") });
     expect(problem?.message).toBe(
-      'Broken, which handles queue "orders", could not be made and released as for a message; see the cause, and bind what it asks for',
+      'Broken, which handles queue "orders", could not be made and released for a message; see the cause, and bind what is missing',
     );
   });
 
@@ -190,7 +190,7 @@ test("a singleton that injects the delivery is refused, each time", async () => 
   container.load(messagingModule({ broker: inProcess() }));
   bindHandler(container, orders, Noting);
   const text =
-    'invalid: Noting, which handles queue "orders": a singleton on the way to it injects the delivery, and would keep the first message\'s for all others. Bind it in transient or request scope, or per message';
+    'invalid: Noting, which handles queue "orders": a singleton that it depends on injects the delivery, and would keep the first one for all messages. Bind it in transient or request scope, or with perMessage';
   expect(await texts()).toEqual([text]);
   expect(await texts()).toEqual([text]);
 });
@@ -213,7 +213,7 @@ test("everything wrong is said at once, and nothing is connected", async () => {
   bindHandler(container, returns, Broken, { use: [Symbol("missing")] });
   bindHandler(container, placed, "desk", Desk, { broker: "none" });
   expect((await texts()).map((text) => text.slice(0, 60))).toEqual([
-    "invalid: Bare was given to bindHandler and does not say what",
+    "invalid: Bare was bound without a destination: put @Handles(",
     'conflict: Desk and Till both handle queue "orders" in one co',
     'invalid: Desk, which handles subscription "desk" of topic "o',
     'invalid: consume(queue "orders") { concurrency } takes an in',
@@ -263,7 +263,7 @@ test.for([
     "messagingModule takes { broker } or { brokers }, made by createBroker()",
   ],
   ["a name that is none", { brokers: { "a b": inProcess() } }, '"a b" is no name for a broker'],
-  ["the name of the one without", { brokers: { default: inProcess() } }, "give that one as { broker }"],
+  ["the name of the one without", { brokers: { default: inProcess() } }, "pass it as { broker }"],
   ["modules that are none", { broker: inProcess(), perMessage: [{}] }, "takes an array of ContainerModules"],
   [
     "a deadline that is none",
@@ -277,7 +277,7 @@ test.for([
 
 test("a broker object under two names is refused", () => {
   const broker = inProcess();
-  expect(() => messagingModule({ broker, brokers: { again: broker } })).toThrow("a broker object once");
+  expect(() => messagingModule({ broker, brokers: { again: broker } })).toThrow("each broker object once");
 });
 
 test("middleware that is no list, or nothing of the kind, is refused", async () => {

@@ -13,7 +13,7 @@ describe("a send that is to fail", () => {
     await kit.broker.send(queue<number>("others"), 0);
     await expect(kit.broker.send(jobs, 1)).rejects.toMatchObject({ code: "overloaded", name: "MessagingError" });
     expect(failure.left).toBe(1);
-    await expect(kit.broker.send(jobs, 2)).rejects.toThrow('the message to queue "jobs" failed because failNext()');
+    await expect(kit.broker.send(jobs, 2)).rejects.toThrow('the send to queue "jobs" failed because of failNext()');
     await kit.broker.send(jobs, 3);
     expect(kit.sent(jobs).map(({ body }) => body)).toEqual([3]);
     expect(await kit.broker.depth(jobs)).toMatchObject({ ready: 1 });

@@ -141,11 +141,11 @@ describe("idle gives up", () => {
     const error: unknown = await kit.idle().catch((reason) => reason);
     expect(error).toMatchObject({ code: "timeout", name: "MessagingError" });
     expect((error as Error).message.split("\n")).toEqual([
-      "idle() gave up after 50 ms, with this left:",
-      '- message canary-free of queue "work" is held: its handler has not come to an end (attempt 1)',
-      '- message behind of queue "work" is held: it waits for a handler, for its next attempt, or for its settlement',
+      "idle() timed out after 50 ms, with this left:",
+      '- message canary-free of queue "work" is in flight: its handler still runs (attempt 1)',
+      '- message behind of queue "work" is in flight: it waits for a handler, for its next attempt, or to be settled',
       `- message later of queue "work" is due in ${HOUR_MS} ms`,
-      expect.stringMatching(/^While a handler runs the virtual clock stands still/),
+      expect.stringMatching(/^The virtual clock does not move while a handler runs/),
     ]);
     await kit.close();
   });
@@ -225,7 +225,7 @@ describe("what else is to hold", () => {
 
   test("is named when it does not, and rejects when it throws", async () => {
     await using kit = testBroker({ idleTimeoutMs: 50 });
-    await expect(kit.idle({ until: async () => false })).rejects.toThrow(/\n- what `until` asks for does not hold$/);
+    await expect(kit.idle({ until: async () => false })).rejects.toThrow(/\n- the condition `until` is false$/);
     const broken = () => {
       throw new RangeError("no such table");
     };

@@ -96,9 +96,7 @@ test("what stands on the broker is waited for, whoever sent it, and named when i
   await kit.idle();
   expect(ready).toBe(-1);
   ready = Number.MAX_SAFE_INTEGER;
-  await expect(kit.idle({ timeoutMs: 50 })).rejects.toThrow(
-    /with this left:\n- ready to be delivered on queue "jobs": \d+$/,
-  );
+  await expect(kit.idle({ timeoutMs: 50 })).rejects.toThrow(/with this left:\n- queue "jobs" has \d+ messages ready$/);
 });
 
 test("what the broker did not take, or gave back, is not waited for twice, nor forgotten", async () => {
@@ -119,9 +117,9 @@ test("what the broker did not take, or gave back, is not waited for twice, nor f
   const work = { kind: "queue", name: "jobs" } as const;
   const message = { id: "1", delayMs: 0, ttlMs: undefined, headers: {}, body: new Uint8Array() };
   ledger.handedOver(work, message as never);
-  ledger.left(ledger.delivered(work, message as never), false);
+  ledger.ended(ledger.delivered(work, message as never), false);
   expect(ledger.waiting()).toMatchObject([{ work, id: "1" }]);
-  ledger.left(ledger.delivered(work, message as never), true);
+  ledger.ended(ledger.delivered(work, message as never), true);
   expect(ledger.waiting()).toEqual([]);
 });
 

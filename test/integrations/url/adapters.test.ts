@@ -140,9 +140,9 @@ describe("a client that cannot be loaded", () => {
       missing("Cannot find package '@aws-sdk/client-sns' imported"),
       "the package @aws-sdk/client-sns,",
     ],
-    ["what the client needs itself", missing("Cannot find package 'buffer-more-ints' imported"), "as the cause says"],
-    ["something else", new Error("'amqplib' is broken"), "as the cause says"],
-    ["what is no error", "amqplib", "as the cause says"],
+    ["what the client needs itself", missing("Cannot find package 'buffer-more-ints' imported"), "see the cause"],
+    ["something else", new Error("'amqplib' is broken"), "see the cause"],
+    ["what is no error", "amqplib", "see the cause"],
   ] as const)("is named: %s", ([, cause, told]) => {
     const error = notLoaded("fromUrl()", ["amqplib@^2.3.1", "@aws-sdk/client-sns"], cause);
     expect(error.code).toBe("unsupported");
