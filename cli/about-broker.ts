@@ -3,10 +3,10 @@ import type { Address, WorkAddress } from "../core/address.ts";
 import { CAPABILITY_NAMES, type Capabilities, type CapabilityName } from "../core/capabilities.ts";
 import type { Destination } from "../core/destination.ts";
 import { isMessagingError } from "../core/errors.ts";
-import { declarationsOf, toldProblem } from "./standing.ts";
-import { describeDestination } from "./target.ts";
+import { declarationsOf, problemJson } from "./standing.ts";
+import { describeDestination, placeOf } from "./target.ts";
 
-/** What a destination asks of a broker by its options. */
+/** The capabilities that a destination's options need. */
 function asksOf(destination: Destination): readonly CapabilityName[] {
   const of = destination.kind === "subscription" ? destination.topic : destination;
   const { ordered, durable, ttlMs } = of.options;
@@ -24,14 +24,14 @@ function asksOf(destination: Destination): readonly CapabilityName[] {
   return asks;
 }
 
-/** What a destination is called on a broker. */
+/** The physical names of a destination. */
 export interface PhysicalNames {
   readonly main: string | null;
   readonly deadLetters: string | null;
   readonly quarantine: string | null;
 }
 
-/** What a broker is for some destinations, as far as its adapter says so without being connected. */
+/** Describes a broker for some destinations; the adapter need not be connected. */
 export function aboutBroker(
   label: string,
   adapter: Adapter,
@@ -46,7 +46,7 @@ export function aboutBroker(
       CAPABILITY_NAMES.map((name) => [name, { support: capabilities[name].support, note: capabilities[name].note }]),
     ),
     limits: limitsOf(capabilities),
-    problems: declarationsOf(wanted).problems(adapter, required).map(toldProblem),
+    problems: declarationsOf(wanted).problems(adapter, required).map(problemJson),
   };
 }
 
@@ -54,7 +54,7 @@ function limitsOf({ maxMessageBytes, maxHeaders, maxHeaderBytes, priority }: Cap
   return { maxMessageBytes, maxHeaders, maxHeaderBytes, priorities: priority.levels };
 }
 
-/** What a destination becomes on a broker, and what it asks of it. */
+/** A destination's physical names, and the capabilities it needs. */
 export function aboutDestination(adapter: Adapter, destination: Destination) {
   return {
     destination: describeDestination(destination),
@@ -63,13 +63,13 @@ export function aboutDestination(adapter: Adapter, destination: Destination) {
   };
 }
 
-/** The names of a destination on a broker; null for those that it cannot have there, or has none of. */
+/** The physical names of a destination; null for names that are not possible, or do not exist. */
 export function physicalOf(adapter: Adapter, destination: Destination): PhysicalNames {
   const nameOf = (address: Address): string | null => {
     try {
       return adapter.physicalName(address);
     } catch (error) {
-      // Told as a problem of its own.
+      // The wrong name is reported as a problem.
       if (isMessagingError(error)) return null;
       throw error;
     }
@@ -77,10 +77,7 @@ export function physicalOf(adapter: Adapter, destination: Destination): Physical
   if (destination.kind === "topic") {
     return { main: nameOf({ kind: "topic", name: destination.name }), deadLetters: null, quarantine: null };
   }
-  const of: WorkAddress =
-    destination.kind === "queue"
-      ? { kind: "queue", name: destination.name }
-      : { kind: "subscription", topic: destination.topic.name, name: destination.name };
+  const of = placeOf(destination) as WorkAddress;
   return {
     main: nameOf(of),
     deadLetters: nameOf({ kind: "dead-letters", of }),

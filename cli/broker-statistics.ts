@@ -10,15 +10,15 @@ import { thrownText } from "../core/foreign.ts";
 import { declarationsOf } from "./standing.ts";
 import type { Paint } from "./terminal.ts";
 
-/** What a server says of itself. */
+/** Details of a server. */
 export interface ServerDetails {
-  /** Null where the protocol does not tell. */
+  /** Null if the protocol does not report it. */
   readonly version: string | null;
-  /** How many servers there are, where that is told. */
+  /** The number of servers, if the protocol reports it. */
   readonly servers: number | null;
 }
 
-/** What the server of an open adapter says of itself: by the client's own means, since the brokers have nothing in common here. */
+/** Reads the server's details from an open adapter, with the broker's own client. */
 export async function serverDetails(adapter: Adapter): Promise<ServerDetails> {
   if (adapter.name === "rabbitmq") {
     const { version } = (adapter as RabbitMQAdapter).connections.publishing?.connection.serverProperties ?? {};
@@ -28,7 +28,7 @@ export async function serverDetails(adapter: Adapter): Promise<ServerDetails> {
   return { version: null, servers: await (adapter as KafkaAdapter).serverCount() };
 }
 
-/** Where an open adapter is connected to, where something else than its URL may have said so; otherwise empty. */
+/** The endpoints of an open adapter, if they may come from elsewhere than its URL; otherwise empty. */
 export function placeText(adapter: Adapter): string {
   if (adapter.name !== "sqs") return "";
   const { sqs, sns } = (adapter as Partial<SqsAdapter>).endpoints ?? {};
@@ -38,14 +38,14 @@ export function placeText(adapter: Adapter): string {
   ].join("");
 }
 
-/** Something that was tried. */
+/** The result of one check. */
 export interface Check {
   readonly check: string;
   readonly status: "ok" | "failed" | "unknown";
   readonly message: string;
 }
 
-/** What an operator's policies on the server do to destinations; nothing where a broker has none. */
+/** Checks what an operator's policies do to destinations; no checks for brokers without policies. */
 export async function policyChecks(adapter: Adapter, destinations: readonly Destination[]): Promise<readonly Check[]> {
   if (adapter.name !== "rabbitmq") return [];
   const check = "policies";
@@ -54,33 +54,33 @@ export async function policyChecks(adapter: Adapter, destinations: readonly Dest
       declarationsOf(destinations).topology("verify"),
     );
     if (found === undefined) {
-      const message = "AMQP does not tell them; give managementUrl, as in ?managementUrl=https://host:15671";
+      const message = "AMQP does not report them; set managementUrl, as in ?managementUrl=https://host:15671";
       return [{ check, status: "unknown", message }];
     }
-    const told = [
+    const checks = [
       ...found.problems.map(({ message }): Check => ({ check, status: "failed", message })),
-      // What could not be compared is a notice as well, of another code.
+      // What could not be compared is a notice too, with another code.
       ...found.notices.map(
         ({ code, message }): Check => ({ check, status: code === "conflict" ? "ok" : "unknown", message }),
       ),
     ];
-    return told.length > 0 ? told : [{ check, status: "ok", message: "none that does anything to what is here" }];
+    return checks.length > 0 ? checks : [{ check, status: "ok", message: "none that affects these destinations" }];
   } catch (error) {
     return [{ check, status: "unknown", message: thrownText(error) }];
   }
 }
 
 const STUCK =
-  "after a kill of the server they go on within twice its dead_letter_worker_publisher_confirm_timeout, 3 to 6 minutes unless advanced.config says less";
+  "after a crash of the server they continue within twice its dead_letter_worker_publisher_confirm_timeout: 3 to 6 minutes, unless advanced.config sets less";
 
-/** Whether RabbitMQ holds delayed messages between two wait queues, which it does for minutes after it was killed. */
+/** Checks whether RabbitMQ holds delayed messages between two wait queues, as it does for minutes after a crash. */
 export async function delayChecks(adapter: Adapter): Promise<readonly Check[]> {
   if (adapter.name !== "rabbitmq") return [];
   const check = "delays";
   try {
     const count = await (adapter as Partial<RabbitMQAdapter>).delaysUnderWay?.();
     if (count === undefined) {
-      const message = `AMQP does not tell what is between two wait queues (${STUCK}); give managementUrl`;
+      const message = `AMQP does not report messages between two wait queues (${STUCK}); set managementUrl`;
       return [{ check, status: "unknown", message }];
     }
     if (count === 0) return [{ check, status: "ok", message: "no message is between two wait queues" }];
@@ -90,63 +90,63 @@ export async function delayChecks(adapter: Adapter): Promise<readonly Check[]> {
   }
 }
 
-/** What is seen of a queue or subscription besides its depth; null where the broker does not tell. */
+/** Statistics of a queue or subscription besides its depth; null if the broker does not report them. */
 export interface BrokerStatistics {
-  /** In all processes. */
+  /** Consumers in all processes. */
   readonly consumers: number | null;
-  /** How many messages ever came, retries included. */
+  /** All messages that ever arrived, retries included. */
   readonly written: number | null;
-  /** How long the oldest message that is not handled has been there. */
+  /** The age of the oldest message that is not handled. */
   readonly oldestAgeMs: number | null;
 }
 
-/** Sees what only a broker's own client can ask for. */
+/** Reads statistics with the broker's own client. */
 export interface StatisticsReader {
   at(of: WorkAddress): Promise<BrokerStatistics>;
   close(): Promise<void>;
 }
 
-const NOTHING: BrokerStatistics = { consumers: null, written: null, oldestAgeMs: null };
+export const NO_STATISTICS: BrokerStatistics = { consumers: null, written: null, oldestAgeMs: null };
 
-const BLIND: StatisticsReader = { at: async () => NOTHING, close: async () => {} };
+const NO_READER: StatisticsReader = { at: async () => NO_STATISTICS, close: async () => {} };
 
-/** Looks by the client of an open adapter; where that cannot be done nothing is seen. */
+/** Opens a reader with the client of an open adapter. It reads nothing if that is not possible. */
 export async function statisticsBy(adapter: Adapter): Promise<StatisticsReader> {
   if (adapter.name === "rabbitmq") {
-    return { ...BLIND, at: (of) => rabbitMQStatistics(adapter as RabbitMQAdapter, of) };
+    return { ...NO_READER, at: (of) => rabbitMQStatistics(adapter as RabbitMQAdapter, of) };
   }
-  if (adapter.name !== "kafka") return BLIND;
+  if (adapter.name !== "kafka") return NO_READER;
   const admin: KafkaAdmin = (adapter as KafkaAdapter).kafkajs().admin();
   try {
     await admin.connect();
   } catch {
-    return BLIND;
+    return NO_READER;
   }
   return { at: (of) => kafkaStatistics(admin, of), close: () => admin.disconnect() };
 }
 
 async function rabbitMQStatistics({ connections }: RabbitMQAdapter, of: WorkAddress): Promise<BrokerStatistics> {
   const channel = await connections.consuming?.createChannel();
-  if (channel === undefined) return NOTHING;
-  // Closed by the server where there is no such queue: the question rejects.
+  if (channel === undefined) return NO_STATISTICS;
+  // The server closes the channel if there is no such queue, and checkQueue rejects.
   channel.on("error", () => {});
   try {
     const { consumerCount } = await channel.checkQueue(addressName(of));
-    return { ...NOTHING, consumers: consumerCount };
+    return { ...NO_STATISTICS, consumers: consumerCount };
   } finally {
     await channel.close().catch(() => {});
   }
 }
 
-/** How many dead letters there are. */
+/** The number of dead letters. */
 interface DeadCount {
-  /** Those that somebody holds included, as far as it is known how many. */
+  /** Includes held ones, as far as their number is known. */
   readonly deadLetters: number;
-  /** How many somebody holds, such as a run; null where some are held and it is not known how many. */
+  /** How many others hold, such as a run; null if some are held and the number is unknown. */
   readonly deadLettersHeld: number | null;
 }
 
-/** Counts the dead letters of a queue or subscription. Rejects as `Adapter.depth`. */
+/** Counts the dead letters of a queue or subscription. Rejects as `Adapter.depth` does. */
 export async function deadCountOf(adapter: Adapter, of: WorkAddress): Promise<DeadCount> {
   const address = { kind: "dead-letters", of } as const;
   const { ready, unsettled, consumers = 0 } = await adapter.depth(address);
@@ -154,11 +154,11 @@ export async function deadCountOf(adapter: Adapter, of: WorkAddress): Promise<De
   return { deadLetters: ready + (held ?? 0), deadLettersHeld: held };
 }
 
-/** How many consumers hold where there are some and the count does not tell it; null where nobody knows. */
+/** How many dead letters consumers hold, for brokers whose depth does not have it; null if unknown. */
 export async function heldAt(adapter: Adapter, address: DeadLettersAddress): Promise<number | null> {
   if (adapter.name !== "rabbitmq") return null;
   try {
-    // What the management API knows is some seconds old: of those who just began it says 0.
+    // The management API is some seconds late: for a consumer that just began it reports 0.
     return (await (adapter as Partial<RabbitMQAdapter>).unacknowledged?.(address)) || null;
   } catch (error) {
     if (isMessagingError(error)) return null;
@@ -166,22 +166,22 @@ export async function heldAt(adapter: Adapter, address: DeadLettersAddress): Pro
   }
 }
 
-/** How many are dead, and how many of them somebody holds, as a cell. */
+/** Formats the number of dead letters, and how many are held, as a cell. */
 export function deadText(paint: Paint, { deadLetters, deadLettersHeld }: DeadCount): string {
   const held = deadLettersHeld === null ? " (some held by a run)" : ` (${deadLettersHeld} held by a run)`;
   const count = deadLetters > 0 ? paint.red(String(deadLetters)) : "0";
   return deadLettersHeld === 0 ? count : `${count}${paint.yellow(held)}`;
 }
 
-/** All that stands at an address, unsettled deliveries included. */
-export function standingCount({ ready, unsettled = 0 }: Depth): number {
+/** All messages at an address, in flight included. */
+export function totalCount({ ready, unsettled = 0 }: Depth): number {
   return ready + unsettled;
 }
 
-/** kafkajs' own, connected. */
+/** The connected admin client of kafkajs. */
 type KafkaAdmin = ReturnType<ReturnType<KafkaAdapter["kafkajs"]>["admin"]>;
 
-/** Where a group stands in a partition. */
+/** A group's position in a partition. */
 interface Position {
   readonly topic: string;
   readonly partition: number;
@@ -191,10 +191,10 @@ interface Position {
 
 const SHORTEST_AGE_MS = 1_000;
 const LONGEST_AGE_MS = 30 * 24 * 60 * 60 * 1_000;
-/** Each age is told within so much of itself. */
+/** The relative precision of ages. */
 const PRECISION = 0.05;
 
-/** What Kafka tells of a queue or subscription: by its group, the ends of its logs, and the times in them. */
+/** Reads statistics from Kafka: the group, the log ends, and timestamps. */
 async function kafkaStatistics(admin: KafkaAdmin, of: WorkAddress): Promise<BrokerStatistics> {
   const topics = topicsOf(of);
   const group = groupName(of);
@@ -221,8 +221,8 @@ async function kafkaStatistics(admin: KafkaAdmin, of: WorkAddress): Promise<Brok
 }
 
 /**
- * How long the oldest record that waits has been in its log. Kafka tells the first offset at or behind a time, and no time
- * of an offset: so the age is searched for, by halves of its magnitude.
+ * The age of the oldest waiting record. Kafka returns the first offset after a time, but no time of an offset. So this is a
+ * binary search over ages.
  */
 async function oldestAge(admin: KafkaAdmin, waiting: readonly Position[]): Promise<number | null> {
   if (waiting.length === 0) return 0;
@@ -237,13 +237,13 @@ async function oldestAge(admin: KafkaAdmin, waiting: readonly Position[]): Promi
   return Math.round(older);
 }
 
-/** Whether any of those that wait first was written before a time. */
+/** Whether any of the first waiting records was written before a time. */
 async function isOlder(admin: KafkaAdmin, waiting: readonly Position[], time: number): Promise<boolean> {
   for (const topic of new Set(waiting.map((one) => one.topic))) {
     const offsets = await admin.fetchTopicOffsetsByTimestamp(topic, Math.round(time));
     for (const { partition, offset } of offsets) {
       const position = waiting.find((one) => one.topic === topic && one.partition === partition);
-      // Below 0 where nothing was written since.
+      // Negative if nothing was written since.
       const first = Number(offset) < 0 ? Number.POSITIVE_INFINITY : Number(offset);
       if (position !== undefined && first > position.from) return true;
     }

@@ -20,34 +20,34 @@ const NO_LINES = {
   middle: "",
 };
 const GAP = 2;
-/** A column is made no narrower than this. */
+/** The least width of a column. */
 const NARROWEST = 10;
-/** The most characters of a cell that may be cut, where the output has no width. */
+/** The most characters of a cell that may be cut, if the output has no width. */
 const LONGEST_CUT = 60;
-/** Characters that take two places of a terminal, and those that take none. */
+/** Characters of two columns of a terminal, and of none. */
 const WIDE =
   /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}/u;
 const WIDTHLESS = /\p{Mn}|\p{Me}/u;
 
-/** A cell: anybody's text, or one that a {@link Paint} made. */
+/** A cell: a text from outside, or one that a {@link Paint} made. */
 export type Cell = string | number | null | undefined | { readonly painted: string };
 
-/** The name of a column, and what becomes of its cells where there is no room: default `wrapped`. */
+/** The name of a column, and what is done with its cells if there is no room. Default `wrapped`. */
 export type Column =
   | string
   | {
       readonly name: string;
-      /** `whole` for what is copied from it, such as an id; `cut` for what is only to be recognised. */
+      /** `whole` for cells to copy, such as an id; `cut` for cells that may be truncated. */
       readonly when: "whole" | "cut";
     };
 
 /**
- * Rows in columns, with their names above. What is not known is shown as `-`. On a terminal no line is wider than it: the
- * widest columns are made narrower, and where that does not do, each row is shown as a list of its cells.
+ * Formats rows in columns with headings. Null is shown as `-`. On a terminal, no line is wider than it: the widest columns are
+ * made narrower; if that is not enough, each row is shown as a list of its cells.
  */
 export function columns(paint: Paint, names: readonly Column[], rows: readonly (readonly Cell[])[]): string {
   const heads = names.map((column) => (typeof column === "string" ? column : column.name));
-  // What is painted is not cut, since its colours would run on.
+  // Painted cells are not cut, since their colours would not end.
   const isPainted = (index: number): boolean =>
     rows.some((row) => typeof row[index] === "object" && row[index] !== null);
   const modes = names.map((column, index) => {
@@ -76,7 +76,7 @@ export function columns(paint: Paint, names: readonly Column[], rows: readonly (
     .join("\n");
 }
 
-/** How wide each column is to be; undefined if they do not fit. */
+/** The width of each column; undefined if they do not fit. */
 function fitted(
   natural: readonly number[],
   modes: readonly string[],
@@ -84,7 +84,7 @@ function fitted(
 ): readonly number[] | undefined {
   if (most === undefined) return natural;
   const widths = [...natural];
-  // The last column needs no gap behind it.
+  // No gap after the last column.
   const over = (): number => widths.reduce((sum, width) => sum + width + GAP, -GAP) - most;
   while (over() > 0) {
     const [widest] = widths
@@ -97,7 +97,7 @@ function fitted(
   return widths;
 }
 
-/** Each row as lines of name and cell, with a line between rows. */
+/** Formats each row as lines of name and cell, with a blank line between rows. */
 function listed(
   paint: Paint,
   heads: readonly string[],
@@ -124,12 +124,12 @@ function widthOf(text: string): number {
   );
 }
 
-/** A text that takes no more places than so many. What is painted is short, and is left. */
+/** Truncates a text to a width. Painted text is short, and stays. */
 function cut(text: string, most: number): string {
   return fits(text, most) ? text : `${beginning(text, most - 1)}…`;
 }
 
-/** A text on lines that take no more places than so many, broken between words where that can be. */
+/** Breaks a text into lines of a width, between words if possible. */
 function wrapped(text: string, most: number): string {
   if (fits(text, most)) return text;
   const lines: string[] = [];
@@ -156,7 +156,7 @@ function fits(text: string, most: number): boolean {
   return text.includes("\u001b") || widthOf(text) <= most;
 }
 
-/** As much of a text as takes so many places. */
+/** The beginning of a text with at most a width. */
 function beginning(text: string, most: number): string {
   let kept = "";
   let width = 0;

@@ -7,31 +7,31 @@ import type { MigrationControl } from "../patterns/migration/index.ts";
 import type { OutboxStore } from "../patterns/outbox/index.ts";
 
 /**
- * A broker: its URL, as `fromUrl` takes it; or an adapter, best as a function that makes one, since each is opened once and
- * its client is then loaded only by the commands that need it.
+ * A broker: a URL for `fromUrl`, an adapter, or a function that makes one. Prefer the function: an adapter is opened only once,
+ * and its client is then loaded only by commands that need it.
  */
 export type BrokerChoice = string | Adapter | (() => Adapter | Promise<Adapter>);
 
-/** What `anybroker.config.ts` exports by default: what the command `anybroker` works on. Everything may be left out. */
+/** The default export of `anybroker.config.ts`, for the command `anybroker`. Everything is optional. */
 export interface Configuration {
-  /** The broker of every command that is given no `--broker`. Default: the environment's `BROKER_URL`. */
+  /** The broker of commands without `--broker`. Default: the environment variable `BROKER_URL`. */
   readonly broker?: BrokerChoice | undefined;
-  /** More brokers by name, for `--broker`, `--from` and `--to`. A name is letters, digits, `-` and `_`. */
+  /** More brokers by name, for `--broker`, `--from` and `--to`. Names have letters, digits, `-` and `_`. */
   readonly brokers?: Readonly<Record<string, BrokerChoice>>;
-  /** What the commands call by name, with schemas, codecs and options; and what `topology` and `doctor` are about. */
+  /** The destinations that commands call by name, with schemas, codecs and options. `topology` and `doctor` check them. */
   readonly destinations?: readonly Destination[];
-  /** Capabilities that the application requires besides those that destinations ask for: `BrokerOptions.require`. */
+  /** Required capabilities besides those of the destinations: `BrokerOptions.require`. */
   readonly require?: readonly CapabilityName[];
-  /** The outboxes that `outbox` is about, by name. */
+  /** The outboxes for `outbox`, by name. */
   readonly outboxes?: Readonly<Record<string, OutboxStore>>;
   /**
-   * What `migrate` drives, made when a command needs it and closed with it: `() => migrationControl({ … })`, with the same
-   * destinations, state store and name as in the services.
+   * Makes the control for `migrate`; it is closed after the command: `() => migrationControl({ … })`, with the same
+   * destinations, store and name as in the services.
    */
   readonly migration?: () => MigrationControl | Promise<MigrationControl>;
-  /** Who works here, for the audit of dead letters and the history of migrations. Default: the user that the environment names. */
+  /** Who works here, for the audit of dead letters and the history of migrations. Default: the user of the environment. */
   readonly by?: string;
-  /** Called when a command is done: ends pools and the like. */
+  /** Called at the end of a command, to close pools and the like. */
   readonly close?: () => void | Promise<void>;
 }
 
@@ -40,10 +40,7 @@ const OPTIONS = ["broker", "brokers", "destinations", "require", "outboxes", "mi
 const KINDS = ["queue", "topic", "subscription"];
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_-]*$/;
 
-/**
- * Checks a configuration and gives it back, typed: `export default defineConfig({ … })`. Throws `invalid` for what is
- * unknown or wrong.
- */
+/** Checks and returns a configuration: `export default defineConfig({ … })`. Throws `invalid` for unknown or wrong options. */
 export function defineConfig(configuration: Configuration): Configuration {
   checkOptions(WHERE, configuration, OPTIONS);
   const { broker, brokers = {}, destinations = [], require = [], outboxes = {}, close } = configuration;
@@ -53,14 +50,14 @@ export function defineConfig(configuration: Configuration): Configuration {
   (destinations as readonly unknown[]).forEach((destination, index) => {
     const kind = (destination as { readonly kind?: unknown } | null | undefined)?.kind;
     if (typeof kind !== "string" || !KINDS.includes(kind)) {
-      throw invalid(`takes what queue(), topic() or subscription() made as destinations; number ${index + 1} is none`);
+      throw invalid(`takes destinations made by queue(), topic() or subscription(); number ${index + 1} is none`);
     }
   });
   if (!Array.isArray(require)) throw invalid("takes a list of capabilities as require");
   for (const name of require as readonly unknown[]) {
     if (CAPABILITY_NAMES.includes(name as CapabilityName)) continue;
-    const shown = typeof name === "string" ? `"${name}"` : "what is no text";
-    throw invalid(`requires ${shown}; there are ${CAPABILITY_NAMES.join(", ")}`);
+    const shown = typeof name === "string" ? `"${name}"` : "a value that is no string";
+    throw invalid(`requires ${shown}; the capabilities are ${CAPABILITY_NAMES.join(", ")}`);
   }
   for (const [name, store] of named("outboxes", outboxes)) {
     if (typeof (store as Partial<OutboxStore> | null)?.health !== "function") {
@@ -90,7 +87,7 @@ function checkBroker(option: string, choice: unknown): void {
   throw invalid(`takes a URL, an adapter such as memory(), or a function that makes one, as ${option}`);
 }
 
-/** Whether it looks like an adapter. */
+/** Whether a value looks like an adapter. */
 export function isAdapter(choice: unknown): choice is Adapter {
   return typeof (choice as Partial<Adapter> | null | undefined)?.physicalName === "function";
 }

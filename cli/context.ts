@@ -3,51 +3,50 @@ import type { Clock, Timer } from "../core/clock.ts";
 import type { Configuration } from "./configuration.ts";
 import { CommandError, EXIT } from "./exit-codes.ts";
 
-/** Where a command writes to. */
+/** The output of a command. */
 export interface Output extends Writable {
   readonly isTTY?: boolean;
   readonly columns?: number;
 }
 
-/** Where a command reads from. */
+/** The input of a command. */
 interface Input extends Readable {
   readonly isTTY?: boolean;
 }
 
-/** What a command has of the world around it; tests give their own. */
+/** The environment of a command; tests pass their own. */
 export interface Context {
   readonly stdin: Input;
   readonly stdout: Output;
   readonly stderr: Output;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Where files are looked for that are not named by a full path. */
+  /** The folder for relative paths. */
   readonly cwd: string;
   readonly clock: Clock;
-  /** Calls for each Ctrl-C, or SIGTERM, until the result is called. */
+  /** Calls back at each Ctrl-C or SIGTERM, until the returned function is called. */
   onInterrupt(interrupted: () => void): () => void;
-  /** Ends the process at once. */
+  /** Ends the process. */
   exit(code: number): void;
-  /** In place of the configuration file. */
+  /** Replaces the configuration file. */
   readonly configuration?: Configuration;
 }
 
-/** Longer than a broker takes to stop, which gives its handlers 30 s. */
+/** Longer than a broker takes to stop: its handlers have 30 s. */
 const LEAVING_MS = 60_000;
-const STOPPING = "stopping; Ctrl-C again leaves at once";
+const STOPPING = "stopping; press Ctrl-C again to exit at once";
 
 /**
- * Aborts its signal when the command is to stop: at the first Ctrl-C, and when whoever reads the output has left. The
- * second Ctrl-C ends the process at once, and so does the first where the command has no end within 60 s, as where a
- * store or a server never answers.
+ * Aborts its signal when the command is to stop: at the first Ctrl-C, or when the reader of the output is gone. A second
+ * Ctrl-C ends the process at once. So does the first one after 60 s, for example if a server never answers.
  */
 export class Interruption {
   readonly #controller = new AbortController();
   readonly #end: () => void;
   readonly #context: Context;
   #leaving: Timer | undefined;
-  /** What the first Ctrl-C is answered by, on stderr, and what has to be put right before the second ends the process. */
+  /** Shows the answer to the first Ctrl-C, and restores the terminal before the process ends. */
   terminal: { interrupted(text: string): void; leave(): void } | undefined;
-  /** Why the output could not be written, other than that its reader has left. */
+  /** Why the output could not be written, except for a reader that is gone. */
   outputFailure: CommandError | undefined = undefined;
 
   constructor(context: Context) {
@@ -62,8 +61,8 @@ export class Interruption {
       this.#stop("stopped by Ctrl-C");
     });
     const gone = (cause: Error & { readonly code?: unknown }): void => {
-      this.#stop("stopped: nobody reads the output any more");
-      // A reader that leaves, as in `anybroker tail orders | head`, has what it wanted; a disk that is full has not.
+      this.#stop("stopped: the reader of the output is gone");
+      // A reader that leaves, as in `anybroker tail orders | head`, has enough. A full disk is an error.
       if (cause.code === "EPIPE" || cause.code === "ERR_STREAM_DESTROYED") return;
       const text = `the output cannot be written: ${String(cause.code ?? cause.message)}`;
       this.outputFailure ??= new CommandError("cannot-create", text, { cause });
@@ -90,7 +89,7 @@ export class Interruption {
   #stop(why: string): void {
     const { clock, stderr } = this.#context;
     this.#leaving ??= clock.schedule(() => {
-      stderr.write(`it did not stop within ${LEAVING_MS / 1_000} s, and is left\n`);
+      stderr.write(`it did not stop within ${LEAVING_MS / 1_000} s: exiting\n`);
       this.#leave();
     }, LEAVING_MS);
     this.#controller.abort(new CommandError("interrupted", `${why}; nothing was changed`));
@@ -103,7 +102,7 @@ export class Interruption {
   }
 }
 
-/** The result, or what `late` makes if there is none in time, whatever the promise does then. */
+/** Settles as the promise does, or rejects with the result of `late` after `ms` milliseconds. */
 export function unlessLate<Result>(
   promise: Promise<Result>,
   { clock }: Pick<Context, "clock">,
@@ -116,7 +115,7 @@ export function unlessLate<Result>(
   });
 }
 
-/** The result, or the signal's reason as soon as it is aborted, whatever the promise does then. */
+/** Settles as the promise does, or rejects with the signal's reason when it is aborted. */
 export function unlessAborted<Result>(promise: Promise<Result>, signal: AbortSignal): Promise<Result> {
   return new Promise((resolve, reject) => {
     const aborted = (): void => reject(signal.reason);

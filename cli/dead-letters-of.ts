@@ -19,12 +19,12 @@ import { heldAt } from "./broker-statistics.ts";
 import type { Context } from "./context.ts";
 import { CommandError } from "./exit-codes.ts";
 import { jsonOf, readJson } from "./files.ts";
-import { type Frame, missingText, type OpenBroker, withBroker } from "./frame.ts";
+import { type Frame, missingText, type OpenBroker, operatorOf, withBroker } from "./frame.ts";
 import { refuseNoFile } from "./load-configuration.ts";
 import { addressOf, destinationOf, findWorkTarget, type Target } from "./target.ts";
 import { printableLines } from "./terminal.ts";
 
-/** Dead letters that are open to be worked on. */
+/** The dead letters of a target on an open broker. */
 export interface OpenDeadLetters extends OpenBroker {
   readonly dead: DeadLetters;
   readonly target: Target;
@@ -66,10 +66,10 @@ export const LOOK_JSON = {
     "how many others hold that could not be seen, such as another run; null where they hold some and the broker does not tell how many",
 } as const;
 
-/** For what others hold a look does not wait long: it says so. */
-export const LOOK_PATIENCE_MS = 2_000;
+/** A scan does not wait long for what others hold. It reports it instead. */
+export const SCAN_PATIENCE_MS = 2_000;
 
-/** The same, with how many others hold, where that can be asked for beside the count. */
+/** Adds how many others hold, if the broker can be asked beside the count. */
 export async function withElsewhere<Looked extends Pick<Page, "elsewhere">>(
   { adapter, target }: OpenDeadLetters,
   looked: Looked,
@@ -81,35 +81,35 @@ export async function withElsewhere<Looked extends Pick<Page, "elsewhere">>(
   };
 }
 
-/** That there are none, as far as could be seen. */
+/** Says that there are none, as far as they could be read. */
 export function noneText(name: string, filter: string | undefined, { elsewhere }: Pick<Page, "elsewhere">): string {
   const like = filter === undefined ? "" : " are like that";
-  return `no dead letters of ${name}${like}${elsewhere === 0 ? "" : " among those that could be seen"}`;
+  return `no dead letters of ${name}${like}${elsewhere === 0 ? "" : " among those that could be read"}`;
 }
 
-/** What could not be seen, for people; nothing if everything was. */
+/** Says what could not be read; empty if all was read. */
 export function unseenText({ complete, elsewhere }: Pick<Page, "complete" | "elsewhere">): readonly string[] {
-  if (elsewhere === null) return ["others hold some, such as another run; how many this broker does not tell"];
-  if (elsewhere > 0) return [`${elsewhere} held by others, such as another run, and not seen here`];
-  return complete ? [] : ["not everything that stands was seen: look again"];
+  if (elsewhere === null) return ["others hold some, such as another run; this broker does not report how many"];
+  if (elsewhere > 0) return [`${elsewhere} are held by others, such as another run, and not shown here`];
+  return complete ? [] : ["not all dead letters could be read: try again"];
 }
 
-/** Whose dead letters an address means. Throws a `CommandError` for a topic without a subscription. */
+/** The target of an address. Throws a `CommandError` for a topic without a subscription. */
 function workTarget(frame: Frame, address: string): Target {
   const target = findWorkTarget(address, frame.configuration.destinations ?? []);
   if (target.destination.kind === "queue" || target.subscription !== undefined) return target;
   throw new CommandError(
     "usage",
-    `each subscription of ${target.name} has dead letters of its own: write topic:${target.name}/subscription`,
+    `each subscription of ${target.name} has its own dead letters: write topic:${target.name}/subscription`,
   );
 }
 
-/** The text of a filter; undefined for none. */
+/** Joins the words of a filter; undefined for none. */
 export function filterText(words: readonly string[] | undefined): string | undefined {
   return words === undefined || words.length === 0 ? undefined : words.join(" ");
 }
 
-/** Opens the dead letters that an address means, and whatever else is to be known on the broker. */
+/** Opens the dead letters of an address. `others` are further destinations for the broker. */
 export async function withDeadLetters<Result>(
   frame: Frame,
   address: string,
@@ -119,23 +119,23 @@ export async function withDeadLetters<Result>(
   return withTarget(frame, workTarget(frame, address), use, others);
 }
 
-/** The same for a target that is known. */
+/** As {@link withDeadLetters}, for a target. */
 function withTarget<Result>(
   frame: Frame,
   target: Target,
   use: (open: OpenDeadLetters) => Promise<Result>,
   others: readonly Destination[] = [],
 ): Promise<Result> {
-  // How something is declared that only stands on the broker nobody said: it is looked at as it is.
+  // A destination that is not configured is used as it is: its options are unknown.
   const destinations = [...(target.configured ? [destinationOf(target)] : []), ...others];
   return withBroker(frame, { destinations }, async (open) => {
-    await requireStanding(frame, open, target);
+    await requireExisting(frame, open, target);
     return use(openTarget(frame, open, target));
   });
 }
 
-/** Rejects with a `CommandError` if it is not there, with what may have been meant. */
-async function requireStanding({ configuration }: Frame, { adapter }: OpenBroker, target: Target): Promise<void> {
+/** Rejects with a `CommandError` if it does not exist, and suggests a name. */
+async function requireExisting({ configuration }: Frame, { adapter }: OpenBroker, target: Target): Promise<void> {
   if (target.configured) return;
   const of = addressOf(target) as WorkAddress;
   try {
@@ -150,7 +150,7 @@ async function requireStanding({ configuration }: Frame, { adapter }: OpenBroker
 /** The dead letters of a target on an open broker. */
 export function openTarget(frame: Frame, open: OpenBroker, target: Target): OpenDeadLetters {
   const { destination, subscription } = target;
-  const options = { by: whoWorks(frame) };
+  const options = { by: operatorOf(frame) };
   const dead =
     destination.kind === "queue"
       ? deadLetters(open.broker, destination, options)
@@ -158,11 +158,7 @@ export function openTarget(frame: Frame, open: OpenBroker, target: Target): Open
   return { ...open, dead, target };
 }
 
-function whoWorks({ configuration, context: { env } }: Frame): string {
-  return configuration.by ?? env.USER ?? env.LOGNAME ?? env.USERNAME ?? "unknown";
-}
-
-/** A body as people read it: text as it is, bytes by their number. */
+/** Formats a body: text as it is, bytes by their number. */
 export function bodyText({
   body,
   bodyEncoding,
@@ -171,11 +167,11 @@ export function bodyText({
 }: Pick<DeadLetterEntry, "body" | "bodyEncoding" | "bodyCut" | "size">): string {
   if (bodyEncoding === "text") return bodyCut ? `${body}…` : body;
   const text = Buffer.from(body, "base64").toString("utf8");
-  // Base64 stands for what holds controls too, which are shown as escapes.
+  // Texts with control characters are base64 too. They are shown with escapes.
   return text.includes("\ufffd") ? `(${size} bytes: ${body}${bodyCut ? "…" : ""})` : bodyCut ? `${text}…` : text;
 }
 
-/** How long ago a time is, shortly: `3h`. */
+/** Formats the time since, as in `3h`. */
 export function ageText(time: string | null, now: number): string {
   if (time === null) return "-";
   const seconds = Math.max(Math.floor((now - Date.parse(time)) / 1_000), 0);
@@ -184,7 +180,7 @@ export function ageText(time: string | null, now: number): string {
   return seconds < 86_400 ? `${Math.floor(seconds / 3_600)}h` : `${Math.floor(seconds / 86_400)}d`;
 }
 
-/** The options of commands that edit what they send. */
+/** The options of commands that edit dead letters. */
 export const EDIT_OPTIONS = {
   patch: { type: "string", describe: "Edit each: a JSON patch (RFC 6902), or the file that holds one" },
   script: { type: "string", describe: "Edit each: a module that exports (body, entry) => newBody by default" },
@@ -192,19 +188,19 @@ export const EDIT_OPTIONS = {
 
 const LARGEST_BODY = 16 * 1024 * 1024;
 
-/** What was given of an edit. */
+/** The edit options as given. */
 interface GivenEdit {
   readonly patch: string | undefined;
   readonly script: string | undefined;
 }
 
-/** The edit that was asked for; undefined for none. Rejects with a `CommandError`. */
+/** Reads the edit; undefined for none. Rejects with a `CommandError`. */
 export async function editOf(
   { patch, script }: GivenEdit,
   { context, interruption }: Frame,
 ): Promise<Edit | JsonPatch | undefined> {
   if (patch !== undefined && script !== undefined)
-    throw new CommandError("usage", "--patch and --script both make the new body: give one");
+    throw new CommandError("usage", "--patch and --script both make the new body: use one of them");
   if (script !== undefined) return functionIn(script, context);
   if (patch === undefined) return undefined;
   return jsonPatchOf(
@@ -216,7 +212,7 @@ export async function editOf(
 function parsed(text: string): unknown {
   const example = `[{"op":"replace","path":"/currency","value":"EUR"}]`;
   const otherwise = `write a list of operations such as ${example}, or name a file`;
-  return jsonOf(text, "--patch", otherwise, "give --script, and a codec that keeps it");
+  return jsonOf(text, "--patch", otherwise, "use --script, and a codec that keeps it");
 }
 
 async function functionIn(script: string, { cwd }: Pick<Context, "cwd">): Promise<Edit> {
@@ -229,10 +225,13 @@ async function functionIn(script: string, { cwd }: Pick<Context, "cwd">): Promis
     throw new CommandError("no-input", `the script ${path} cannot be loaded: ${thrownText(cause)}`, { cause });
   }
   if (typeof edit === "function") return edit as Edit;
-  throw new CommandError("data", `the script ${path} exports no function: write export default (body, entry) => …`);
+  throw new CommandError(
+    "data",
+    `the script ${path} has no function as its default export: write export default (body, entry) => …`,
+  );
 }
 
-/** What the edit makes of the first of a plan, as people read it; empty for a plan without an edit. */
+/** Shows the edit of the plan's first entry; empty without an edit. */
 export async function editShown(
   { terminal: { paint }, interruption }: Frame,
   { dead, adapter, target }: OpenDeadLetters,
@@ -259,7 +258,7 @@ export async function editShown(
   let after: string;
   try {
     const changed = typeof edit === "function" ? await edit(body, entry) : applyJsonPatch(body, edit);
-    after = changed === undefined ? "left as it is" : (JSON.stringify(changed) ?? String(changed));
+    after = changed === undefined ? "unchanged" : (JSON.stringify(changed) ?? String(changed));
   } catch (error) {
     after = `the edit throws: ${thrownText(error)}`;
   }
@@ -267,7 +266,7 @@ export async function editShown(
   return `${name}\n${paint.red("-")} ${printableLines(bodyText(entry))}\n${paint.green("+")} ${printableLines(after)}`;
 }
 
-/** The id of a dead letter as it is; it may be written behind `id:`. */
+/** The id of a dead letter, without the prefix `id:`. */
 export function entryId(text: string): string {
   return text.startsWith(PREFIX) ? text.slice(PREFIX.length) : text;
 }

@@ -2,11 +2,11 @@ import type { Adapter, Depth } from "../core/adapter.ts";
 import type { WorkAddress } from "../core/address.ts";
 import type { Destination } from "../core/destination.ts";
 import { isMessagingError } from "../core/errors.ts";
-import { type BrokerStatistics, deadCountOf, type StatisticsReader, standingCount } from "./broker-statistics.ts";
+import { deadCountOf, NO_STATISTICS, type StatisticsReader, totalCount } from "./broker-statistics.ts";
 import { missingText } from "./frame.ts";
-import { addressOf, describeDestination, findTarget } from "./target.ts";
+import { describeDestination, placeOf } from "./target.ts";
 
-/** A queue or subscription at one moment. What is not known is null. */
+/** A queue or subscription at one moment. Unknown values are null. */
 export interface Row {
   readonly destination: string;
   readonly ready: number | null;
@@ -23,62 +23,62 @@ export interface Row {
   readonly problem: string | null;
 }
 
-/** One look at everything. */
-export interface Looked {
+/** The rows of all queues and subscriptions at one moment. */
+export interface Reading {
   readonly at: number;
   readonly rows: readonly Row[];
-  /** How many ever came, as far as it is told. */
+  /** All messages that ever arrived, if known. */
   readonly written: readonly (number | null)[];
 }
 
-/** What is looked by. */
+/** What rows are read from. */
 interface StatisticsSource {
   readonly adapter: Adapter;
-  readonly looking: StatisticsReader;
-  /** What else may have been meant by a name that is not there. */
+  readonly statistics: StatisticsReader;
+  /** Destinations for suggestions, if one does not exist. */
   readonly known: readonly Destination[];
 }
 
-/** A row of the look before. */
+/** A row of the reading before. */
 interface Last {
   readonly row: Row;
   readonly written: number | null;
   readonly seconds: number;
 }
 
-/** Looks at queues and subscriptions, and how they changed since the look before. */
-export async function lookAt(
+/** Reads the rows of queues and subscriptions, with the changes since the reading before. */
+export async function readRows(
   source: StatisticsSource,
   wanted: readonly Destination[],
   at: number,
-  before: Looked | undefined,
-): Promise<Looked> {
-  const seen = await Promise.all(
+  before: Reading | undefined,
+): Promise<Reading> {
+  const read = await Promise.all(
     wanted.map((destination, index) => {
       const row = before?.rows[index];
-      if (before === undefined || row === undefined) return seenOf(source, destination, undefined);
-      return seenOf(source, destination, {
+      if (before === undefined || row === undefined) return readRow(source, destination, undefined);
+      return readRow(source, destination, {
         row,
         written: before.written[index] ?? null,
         seconds: (at - before.at) / 1_000,
       });
     }),
   );
-  return { at, rows: seen.map(({ row }) => row), written: seen.map(({ written }) => written) };
+  return { at, rows: read.map(({ row }) => row), written: read.map(({ written }) => written) };
 }
 
-async function seenOf(
-  { adapter, looking, known }: StatisticsSource,
+async function readRow(
+  { adapter, statistics, known }: StatisticsSource,
   destination: Destination,
   last: Last | undefined,
 ): Promise<{ readonly row: Row; readonly written: number | null }> {
   const name = describeDestination(destination);
-  const of = addressOf(findTarget(name, [destination])) as WorkAddress;
+  const of = placeOf(destination) as WorkAddress;
   try {
     const [depth, dead, { written, oldestAgeMs, consumers }] = await Promise.all([
       adapter.depth(of),
       deadCountOf(adapter, of),
-      looking.at(of).catch(() => UNSEEN),
+      statistics.at(of).catch(() => NO_STATISTICS),
     ]);
     const { ready, unsettled = null, exact } = depth;
     const rates = ratesOf(depth, written, last);
@@ -94,7 +94,6 @@ async function seenOf(
   }
 }
 
-const UNSEEN: BrokerStatistics = { consumers: null, written: null, oldestAgeMs: null };
 const NO_RATES = { changePerSecond: null, arrivalPerSecond: null, drainPerSecond: null, emptyInSeconds: null };
 const UNKNOWN = {
   ...{ ready: null, unsettled: null, exact: false, ...NO_RATES },
@@ -105,14 +104,14 @@ type Rates = Pick<Row, "changePerSecond" | "arrivalPerSecond" | "drainPerSecond"
 
 function ratesOf(depth: Depth, written: number | null, last: Last | undefined): Rates {
   if (last === undefined || last.row.ready === null) return NO_RATES;
-  const standing = standingCount(depth);
-  const changePerSecond = (standing - last.row.ready - (last.row.unsettled ?? 0)) / last.seconds;
-  const came = written === null || last.written === null ? null : (written - last.written) / last.seconds;
+  const total = totalCount(depth);
+  const changePerSecond = (total - last.row.ready - (last.row.unsettled ?? 0)) / last.seconds;
+  const arrivalPerSecond = written === null || last.written === null ? null : (written - last.written) / last.seconds;
   return {
     changePerSecond,
-    arrivalPerSecond: came,
-    // The two were not read at one moment.
-    drainPerSecond: came === null ? null : Math.max(came - changePerSecond, 0),
-    emptyInSeconds: changePerSecond < 0 ? standing / -changePerSecond : null,
+    arrivalPerSecond,
+    // Not negative, though the two values were not read at the same moment.
+    drainPerSecond: arrivalPerSecond === null ? null : Math.max(arrivalPerSecond - changePerSecond, 0),
+    emptyInSeconds: changePerSecond < 0 ? total / -changePerSecond : null,
   };
 }

@@ -14,35 +14,35 @@ import {
   policyChecks,
   type ServerDetails,
   serverDetails,
-  standingCount,
+  totalCount,
 } from "./broker-statistics.ts";
 import { columns } from "./columns.ts";
 import { CommandError } from "./exit-codes.ts";
-import { discovered, type Frame, missingText, withBroker } from "./frame.ts";
-import { type Compared, compare, paintSupport, type Standing, toldProblem } from "./standing.ts";
-import { addressOf, describeDestination, findTarget } from "./target.ts";
+import { type Frame, listDestinations, missingText, withBroker } from "./frame.ts";
+import { type Compared, compare, paintSupport, problemJson, type Standing } from "./standing.ts";
+import { describeDestination, destinationOf, findTarget, placeOf } from "./target.ts";
 import type { Ended } from "./verb.ts";
 
-/** A destination that was named, or is of the configuration. */
+/** A destination of the command line, of the configuration, or of the broker. */
 export interface Named {
   readonly destination: Destination;
-  /** Whether anybody said how it is declared. */
+  /** Whether its options are known. */
   readonly isDeclared: boolean;
 }
 
-/** Connects, looks, counts, and tells what was found. */
+/** Connects, runs all checks, and reports the results. */
 export async function examine(frame: Frame, named: readonly Named[]): Promise<Ended> {
   return withBroker(frame, { destinations: [] }, async ({ adapter, label }) => {
     const checks: Check[] = [
-      { check: "connect", status: "ok", message: `connected${placeText(adapter)}, and logged in` },
+      { check: "connect", status: "ok", message: `connected${placeText(adapter)} and logged in` },
     ];
     const { version, servers } = await details(adapter, checks);
     const { destinations: known = [] } = frame.configuration;
-    const found = named.length > 0 ? named : await whatStands(adapter, checks);
+    const found = named.length > 0 ? named : await findDestinations(adapter, checks);
     const wanted = found.map(({ destination }) => destination);
     checks.push(...(await policyChecks(adapter, wanted)), ...(await delayChecks(adapter)));
     const compared: Compared[] = [];
-    for (const one of found) compared.push(await lookedAt(adapter, one));
+    for (const one of found) compared.push(await compareOne(adapter, one));
     const destinations = [];
     for (const [index, one] of wanted.entries()) {
       const standing: Standing = compared[index]?.standing ?? "unknown";
@@ -52,17 +52,16 @@ export async function examine(frame: Frame, named: readonly Named[]): Promise<En
     for (const { destination, standing, problems } of compared) {
       const status =
         standing === "same" || standing === "undeclared" ? "ok" : standing === "unknown" ? "unknown" : "failed";
-      const stands =
-        standing === "undeclared" ? "stands; no configuration says how it is declared" : "stands as declared";
+      const exists = standing === "undeclared" ? "exists; no configuration declares it" : "exists as declared";
       const meant = standing === "missing" ? await meantText(adapter, destination, known) : "";
       const message =
-        [...problems.map((problem) => problem.message), ...(meant === "" ? [] : [meant])].join("; ") || stands;
+        [...problems.map((problem) => problem.message), ...(meant === "" ? [] : [meant])].join("; ") || exists;
       checks.push({ check: `look at ${destination}`, status, message });
     }
     checks.push({
       check: "write and consume",
       status: "unknown",
-      message: "only sending and taking would prove these rights, and nothing is sent or taken here",
+      message: "these rights cannot be checked without sending and consuming, which this command does not do",
     });
     const about = aboutBroker(label, adapter, wanted, frame.configuration.require ?? []);
     const json = { ...about, version, servers, checks, destinations, plan: null };
@@ -72,13 +71,13 @@ export async function examine(frame: Frame, named: readonly Named[]): Promise<En
   });
 }
 
-/** What was not named, and is looked for instead. */
-async function whatStands(adapter: Adapter, checks: Check[]): Promise<readonly Named[]> {
-  const check = "find what stands";
+/** Finds the destinations on the broker. */
+async function findDestinations(adapter: Adapter, checks: Check[]): Promise<readonly Named[]> {
+  const check = "find destinations";
   try {
-    const found = await discovered(adapter);
+    const found = await listDestinations(adapter);
     const message =
-      found.length === 0 ? "nothing of anybroker's stands there" : `found ${found.length}, of no configuration`;
+      found.length === 0 ? "there are no destinations of anybroker" : `found ${found.length}, without a configuration`;
     checks.push({ check, status: "ok", message });
     return found.map((destination) => ({ destination, isDeclared: false }));
   } catch (error) {
@@ -88,28 +87,28 @@ async function whatStands(adapter: Adapter, checks: Check[]): Promise<readonly N
   }
 }
 
-async function lookedAt(adapter: Adapter, { destination, isDeclared }: Named): Promise<Compared> {
+async function compareOne(adapter: Adapter, { destination, isDeclared }: Named): Promise<Compared> {
   const name = describeDestination(destination);
   if (isDeclared) {
     const [compared] = await compare(adapter, [destination]);
     return compared ?? { destination: name, standing: "unknown", problems: [] };
   }
   try {
-    // Nothing stays on a topic to be counted, and it was listed.
-    if (destination.kind !== "topic") await adapter.depth(addressOf(findTarget(name, [destination])));
+    // A topic has no depth, and was listed.
+    if (destination.kind !== "topic") await adapter.depth(placeOf(destination));
     return { destination: name, standing: "undeclared", problems: [] };
   } catch (error) {
     if (!isMessagingError(error)) throw error;
     const standing = error.code === "not-found" ? "missing" : "unknown";
-    return { destination: name, standing, problems: [toldProblem(error)] };
+    return { destination: name, standing, problems: [problemJson(error)] };
   }
 }
 
-/** What may have been meant by the name of something that is not there. */
+/** Suggests a name for a destination that does not exist. */
 async function meantText(adapter: Adapter, destination: string, known: readonly Destination[]): Promise<string> {
   const target = findTarget(destination, []);
   if (target.destination.kind === "topic" && target.subscription === undefined) return "";
-  const text = await missingText(adapter, addressOf(target) as WorkAddress, known);
+  const text = await missingText(adapter, placeOf(destinationOf(target)) as WorkAddress, known);
   return text.includes(";") ? text.slice(text.indexOf(";") + 2) : "";
 }
 
@@ -131,24 +130,23 @@ async function details(adapter: Adapter, checks: Check[]) {
 
 function versionCheck(broker: string, { version, servers }: ServerDetails): Pick<Check, "status" | "message"> {
   if (version !== null) {
-    // Only RabbitMQ tells one.
+    // Only RabbitMQ reports a version.
     if (serverVersion(version).atLeast(3, 10)) return { status: "ok", message: version };
     return { status: "failed", message: `${version} is too old: anybroker is for RabbitMQ 3.10 and later` };
   }
-  if (servers !== null) return { status: "ok", message: `${servers} servers, which tell no version` };
-  return { status: "unknown", message: `${broker} tells none` };
+  if (servers !== null) return { status: "ok", message: `${servers} servers; the protocol does not report a version` };
+  return { status: "unknown", message: `${broker} does not report it` };
 }
 
 async function countsOf(adapter: Adapter, destination: Destination, standing: Standing, checks: Check[]) {
   const nothing = { messages: null, deadLetters: null, deadLettersHeld: null };
   if (destination.kind === "topic" || standing === "missing") return nothing;
-  const target = findTarget(describeDestination(destination), [destination]);
-  const of = addressOf(target) as WorkAddress;
+  const of = placeOf(destination) as WorkAddress;
   try {
     const [messages, dead] = await Promise.all([adapter.depth(of), deadCountOf(adapter, of)]);
-    checks.push({ check: `count ${describeDestination(destination)}`, status: "ok", message: "may be counted" });
+    checks.push({ check: `count ${describeDestination(destination)}`, status: "ok", message: "allowed" });
     return {
-      messages: standingCount(messages),
+      messages: totalCount(messages),
       ...dead,
     };
   } catch (error) {

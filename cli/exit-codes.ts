@@ -1,6 +1,6 @@
 import { isMessagingError, type MessagingErrorCode } from "../core/errors.ts";
 
-/** How a command can end. 64 and up are those of sysexits.h, 130 is the shell's for Ctrl-C. */
+/** The exit codes of commands. 64 and up are those of sysexits.h, 130 is the shell's code for Ctrl-C. */
 export const EXIT = Object.freeze({
   done: 0,
   partly: 3,
@@ -17,7 +17,7 @@ export const EXIT = Object.freeze({
   interrupted: 130,
 });
 
-/** The name of a way to end. */
+/** The name of an exit code. */
 export type ExitName = keyof typeof EXIT;
 
 /** What each means, for people. */
@@ -38,7 +38,7 @@ export const EXIT_MEANING: Readonly<Record<ExitName, string>> = Object.freeze({
   interrupted: "stopped by Ctrl-C before anything was done",
 });
 
-/** How a command ends for an error of the library. Exhaustive: a new code does not compile without its exit. */
+/** The exit of each error code. Exhaustive: a new code needs an exit to compile. */
 const OF_CODE: Readonly<Record<MessagingErrorCode, ExitName>> = Object.freeze({
   unsupported: "unavailable",
   invalid: "data",
@@ -57,7 +57,7 @@ const OF_CODE: Readonly<Record<MessagingErrorCode, ExitName>> = Object.freeze({
   "start-failed": "configuration",
 });
 
-/** A mistake in what the command was given, said to people; `exit` is how the command ends. */
+/** An error in the use of a command; `exit` is the command's exit. */
 export class CommandError extends Error {
   override readonly name = "CommandError";
   readonly exit: ExitName;
@@ -68,7 +68,7 @@ export class CommandError extends Error {
   }
 }
 
-/** How a command ends that threw. Of several problems the first counts. */
+/** The exit for an error. Of several problems, the first decides. */
 export function exitOf(error: unknown): ExitName {
   if (error instanceof CommandError) return error.exit;
   if (!isLibraryError(error)) return "internal";
@@ -76,13 +76,13 @@ export function exitOf(error: unknown): ExitName {
   return first === undefined ? OF_CODE[error.code] : exitOf(first);
 }
 
-/** What is read of an error of the library. */
+/** The part of a library error that is read. */
 export interface LibraryError extends Error {
   readonly code: MessagingErrorCode;
   readonly problems: readonly LibraryError[];
 }
 
-/** An error of the library, also of another copy of it: a configuration file may import one of its own. */
+/** Whether it is an error of the library. A configuration file may import another copy of it. */
 export function isLibraryError(error: unknown): error is LibraryError {
   if (isMessagingError(error)) return true;
   if (!(error instanceof Error) || error.name !== "MessagingError") return false;

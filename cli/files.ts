@@ -12,19 +12,19 @@ const { O_CREAT, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;
 
 type Place = Pick<Context, "cwd" | "stdin">;
 
-/** The most that is read into memory at once: no broker takes a body of that size. */
+/** The most bytes that are read into memory: no broker takes a larger body. */
 const MOST_BYTES = 256 * 1024 * 1024;
 const NEWLINE = 0x0a;
 const RETURN = 0x0d;
 
-/** The bytes of a file, or of what comes on stdin for `-`, until the signal is aborted. Rejects with a `CommandError`. */
+/** Reads a file, or stdin for `-`, until the signal is aborted. Rejects with a `CommandError`. */
 export async function readBytes(file: string, { cwd, stdin }: Place, signal: AbortSignal): Promise<Uint8Array> {
   try {
     const chunks: Uint8Array[] = [];
     let bytes = 0;
     for await (const chunk of await opened(file, cwd, stdin, signal)) {
       bytes += chunk.length;
-      if (bytes > MOST_BYTES) throw tooLong("");
+      if (bytes > MOST_BYTES) throw tooLong("it");
       chunks.push(chunk);
     }
     return Buffer.concat(chunks);
@@ -34,7 +34,7 @@ export async function readBytes(file: string, { cwd, stdin }: Place, signal: Abo
   }
 }
 
-/** The lines of a file, or of stdin for `-`, as they come, until the signal is aborted. Rejects with a `CommandError`. */
+/** Yields the lines of a file, or of stdin for `-`, until the signal is aborted. Rejects with a `CommandError`. */
 export async function* readLines(
   file: string,
   { cwd, stdin }: Place,
@@ -58,17 +58,17 @@ export async function* readLines(
       }
       parts.push(chunk.subarray(begin));
       bytes += chunk.length - begin;
-      if (bytes > MOST_BYTES) throw tooLong("a line of ");
+      if (bytes > MOST_BYTES) throw tooLong("a line of it");
     }
     if (bytes > 0) yield line();
   } catch (cause) {
-    // Nothing more is wanted.
+    // The caller wants no more lines.
     if (signal.aborted) return;
     throw unreadable(file, cause);
   }
 }
 
-/** A pipe is opened without waiting for whoever writes to it: such a wait could not be ended, not even by a second Ctrl-C. */
+/** Opens a pipe without waiting for its writer: such a wait could not be ended, not even by a second Ctrl-C. */
 async function opened(
   file: string,
   cwd: string,
@@ -87,17 +87,17 @@ async function* bytesOf(chunks: AsyncIterable<string | Uint8Array>): AsyncGenera
 }
 
 function tooLong(what: string): Error {
-  return new Error(`${what}it holds more than ${MOST_BYTES / 1024 / 1024} MiB`);
+  return new Error(`${what} has more than ${MOST_BYTES / 1024 / 1024} MiB`);
 }
 
-/** JSON of a file. Rejects with a `CommandError`, which holds nothing of the file. */
+/** Parses the JSON of a file. Rejects with a `CommandError` that quotes nothing of it. */
 export async function readJson(file: string, place: Place, signal: AbortSignal): Promise<unknown> {
   const bytes = await readBytes(file, place, signal);
   const text = Buffer.from(bytes).toString("utf8");
-  return jsonOf(text, file, "see what wrote it", "give --script, and a codec that keeps it");
+  return jsonOf(text, file, "check what wrote it", "use --script, and a codec that keeps it");
 }
 
-/** Writes JSON to a file that only its owner reads, in place of what is there; a link is refused. Rejects with a `CommandError`. */
+/** Writes JSON to a file that only its owner can read, and replaces it; refuses a link. Rejects with a `CommandError`. */
 export async function writeJson(file: string, { cwd }: Pick<Context, "cwd">, value: unknown): Promise<void> {
   try {
     await replaceFile(resolve(cwd, file), `${JSON.stringify(value)}\n`);
@@ -106,10 +106,10 @@ export async function writeJson(file: string, { cwd }: Pick<Context, "cwd">, val
   }
 }
 
-/** Writes a file for everybody to read; what is no regular file is refused. Rejects with a `CommandError`. */
+/** Writes a file that everyone can read; refuses anything but a regular file. Rejects with a `CommandError`. */
 export async function writeText(file: string, { cwd }: Pick<Context, "cwd">, text: string): Promise<void> {
   try {
-    // Opening a pipe waits for its reader, and such a wait could not be ended, not even by a second Ctrl-C.
+    // Opening a pipe would wait for its reader, and not even a second Ctrl-C could end that wait.
     const opened = await open(resolve(cwd, file), O_WRONLY | O_CREAT | O_NONBLOCK);
     try {
       if (!(await opened.stat()).isFile()) throw new Error(NO_FILE);
@@ -124,23 +124,26 @@ export async function writeText(file: string, { cwd }: Pick<Context, "cwd">, tex
   }
 }
 
-const NO_FILE = "it is no regular file; name one, or have it printed";
+const NO_FILE = "it is no regular file; name another file, or print the output";
 
-/** Rejects with a `CommandError` if the folder that a file is to be written into is not there. */
+/** Rejects with a `CommandError` if the folder of a file does not exist. */
 export async function needFolder(file: string, { cwd }: Pick<Context, "cwd">): Promise<void> {
   const folder = dirname(resolve(cwd, file));
   const isFolder = await stat(folder).then(
     (found) => found.isDirectory(),
     (cause: unknown) => {
-      throw unwritable(file, cause, `make the folder ${folder} first, or name another`);
+      throw unwritable(file, cause, `create the folder ${folder} first, or name another`);
     },
   );
   if (!isFolder)
-    throw new CommandError("cannot-create", `${file} cannot be written: ${folder} is no folder; name a file in one`);
+    throw new CommandError(
+      "cannot-create",
+      `${file} cannot be written: ${folder} is no folder; name a file in a folder`,
+    );
 }
 
 function unwritable(file: string, cause: unknown, next?: string): CommandError {
-  const advice = next ?? (reason(cause) === "ENOENT" ? "make its folder first" : undefined);
+  const advice = next ?? (reason(cause) === "ENOENT" ? "create its folder first" : undefined);
   const text = `${file} cannot be written: ${reason(cause)}${advice === undefined ? "" : `; ${advice}`}`;
   return new CommandError("cannot-create", text, { cause });
 }
@@ -154,7 +157,7 @@ function unreadable(file: string, cause: unknown): CommandError {
 }
 
 const NEXT: Readonly<Record<string, string>> = {
-  ENOENT: "there is no such file: check its name, and the folder that it is looked for in",
+  ENOENT: "there is no such file: check its name and its folder",
   EACCES: "give this user the right to read it",
   EISDIR: "it is a folder: name a file in it",
 };
@@ -165,8 +168,8 @@ function reason(cause: unknown): string {
 }
 
 /**
- * The value of a JSON text. Throws a `CommandError` that holds nothing of it, with what to do about a text that is no
- * JSON, and about a number in it that JavaScript would change.
+ * Parses JSON. Throws a `CommandError` that quotes nothing of it. `otherwise` is the advice for a text that is no JSON,
+ * `withNumbers` for a number that JavaScript would change.
  */
 export function jsonOf(text: string, where: string, otherwise: string, withNumbers: string): unknown {
   let value: unknown;
@@ -178,6 +181,6 @@ export function jsonOf(text: string, where: string, otherwise: string, withNumbe
   if (inexactNumbers(text).length === 0) return value;
   throw new CommandError(
     "data",
-    `${where} holds a number that JavaScript would change, such as an integer beyond 2^53: ${withNumbers}`,
+    `${where} has a number that JavaScript would change, such as an integer beyond 2^53: ${withNumbers}`,
   );
 }

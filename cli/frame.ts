@@ -1,5 +1,5 @@
 import type { Adapter } from "../core/adapter.ts";
-import { addressName, describeAddress, type TopicAddress, type WorkAddress, workAddress } from "../core/address.ts";
+import { addressName, describeAddress, type TopicAddress, type WorkAddress } from "../core/address.ts";
 import type { Broker } from "../core/broker.ts";
 import { createBroker } from "../core/create-broker.ts";
 import { type Destination, queue, subscription, topic } from "../core/destination.ts";
@@ -7,22 +7,23 @@ import { isMessagingError, MessagingError } from "../core/errors.ts";
 import type { BrokerEvent } from "../core/events.ts";
 import { startFailed } from "../core/start.ts";
 import { fromUrl } from "../integrations/url/index.ts";
+import { editDistance } from "../integrations/url/query.ts";
 import { type BrokerChoice, type Configuration, isAdapter } from "./configuration.ts";
 import { type Context, type Interruption, unlessAborted, unlessLate } from "./context.ts";
 import { CommandError } from "./exit-codes.ts";
 import { isUrl, maskUrl, type Secrets } from "./secrets.ts";
-import { describeDestination, destinationOf, findWorkTarget } from "./target.ts";
+import { describeDestination, destinationOf, findWorkTarget, placeOf } from "./target.ts";
 import type { Terminal } from "./terminal.ts";
 
-/** A broker that a command works on. */
+/** A chosen broker. */
 interface ChosenBroker {
-  /** As it may be shown: its name, or its URL without secrets. */
+  /** The name, or the URL without secrets. */
   readonly label: string;
-  /** Makes the adapter, which is not connected. An adapter is opened once. */
+  /** Makes the adapter, which is not connected. An adapter is opened only once. */
   adapter(): Promise<Adapter>;
 }
 
-/** Where a choice comes from. */
+/** The sources of a choice. */
 interface BrokerSources {
   readonly configuration: Configuration;
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -30,8 +31,8 @@ interface BrokerSources {
 }
 
 /**
- * The broker that was named, by a URL or as in the configuration; else the configuration's, else the environment's
- * `BROKER_URL`. `option` is what names it, for messages.
+ * Chooses the broker: by name or URL if given, otherwise the configuration's, otherwise the environment's `BROKER_URL`.
+ * `option` is the option's name, for messages.
  */
 export function chooseBroker(sources: BrokerSources, given: string | undefined, option = "--broker"): ChosenBroker {
   const { configuration, env, secrets } = sources;
@@ -40,14 +41,14 @@ export function chooseBroker(sources: BrokerSources, given: string | undefined, 
     const choice = Object.hasOwn(brokers, given) ? brokers[given] : undefined;
     if (choice !== undefined) return chosen(choice, given, secrets);
     const known = Object.keys(brokers).join(", ") || "none";
-    const text = `${option} ${given} is no URL, and the configuration names no such broker (it names ${known})`;
+    const text = `${option} ${given} is no URL, and the configuration has no such broker (it has ${known})`;
     throw new CommandError("usage", text);
   }
   if (given !== undefined) return chosen(given, undefined, secrets);
   if (configuration.broker !== undefined) return chosen(configuration.broker, "broker", secrets);
   const { BROKER_URL = "" } = env;
   if (BROKER_URL !== "") return chosen(BROKER_URL, undefined, secrets);
-  const text = `no broker was chosen: give ${option} amqp://localhost (or kafka:, sqs:), set BROKER_URL, or write anybroker.config.ts`;
+  const text = `no broker is chosen: use ${option} amqp://localhost (or kafka:, sqs:), set BROKER_URL, or write anybroker.config.ts`;
   throw new CommandError("usage", text);
 }
 
@@ -60,17 +61,20 @@ function chosen(choice: BrokerChoice, name: string | undefined, secrets: Secrets
   return { label, adapter: async () => (isAdapter(choice) ? choice : choice()) };
 }
 
-/** What stands on an open broker, as destinations without options. Rejects as `Adapter.list`, and with a `CommandError` for an adapter without. */
-export async function discovered(adapter: Adapter): Promise<readonly Destination[]> {
+/**
+ * Lists the destinations on an open broker, without options. Rejects as `Adapter.list` does, and with a `CommandError` for an
+ * adapter without it.
+ */
+export async function listDestinations(adapter: Adapter): Promise<readonly Destination[]> {
   if (adapter.list === undefined) {
-    throw new CommandError("unavailable", `${adapter.name} lists nothing: name queues and subscriptions`);
+    throw new CommandError("unavailable", `${adapter.name} cannot list destinations: name queues and subscriptions`);
   }
   return (await adapter.list()).map(destinationAt).sort((one, other) => (nameOf(one) < nameOf(other) ? -1 : 1));
 }
 
 /**
- * The queues and subscriptions that addresses name, or else those of the configuration; undefined where neither names any.
- * Throws a `CommandError` for topics, which nothing ever waits on.
+ * The queues and subscriptions that are named, or else those of the configuration; undefined if there are none. Throws a
+ * `CommandError` if only topics are named, since messages do not wait on a topic.
  */
 export function namedWork({ configuration }: Frame, addresses: readonly string[]): readonly Destination[] | undefined {
   const { destinations = [] } = configuration;
@@ -78,19 +82,19 @@ export function namedWork({ configuration }: Frame, addresses: readonly string[]
   const all = named.length > 0 ? named : destinations;
   const work = all.filter(({ kind }) => kind !== "topic");
   if (work.length > 0 || all.length === 0) return work.length === 0 ? undefined : work;
-  throw new CommandError("usage", "nothing ever waits on a topic: name queues and subscriptions");
+  throw new CommandError("usage", "messages do not wait on a topic: name queues and subscriptions");
 }
 
-/** The queues and subscriptions that stand on an open broker. Rejects with a `CommandError` if there are none. */
+/** The queues and subscriptions on an open broker. Rejects with a `CommandError` if there are none. */
 export async function workOn(adapter: Adapter): Promise<readonly Destination[]> {
-  const work = (await discovered(adapter)).filter(({ kind }) => kind !== "topic");
+  const work = (await listDestinations(adapter)).filter(({ kind }) => kind !== "topic");
   if (work.length > 0) return work;
-  // Kafka lists what its user may see, and says nothing of the rest.
-  const unseen =
+  // Kafka lists what its user may see, without a word about the rest.
+  const none =
     adapter.name === "kafka"
-      ? "no queues and subscriptions of anybroker are visible to this user on kafka; if there are some, grant it Describe on their topics and groups"
-      : `no queues and subscriptions of anybroker stand on ${adapter.name}`;
-  throw new CommandError("not-found", unseen);
+      ? "this user sees no queues and subscriptions of anybroker on kafka; if there are some, grant it Describe on their topics and groups"
+      : `there are no queues and subscriptions of anybroker on ${adapter.name}`;
+  throw new CommandError("not-found", none);
 }
 
 function destinationAt(address: WorkAddress | TopicAddress): Destination {
@@ -103,50 +107,44 @@ function nameOf(destination: Destination): string {
   return destination.kind === "subscription" ? `${destination.topic.name}..${destination.name}` : destination.name;
 }
 
-/**
- * That a queue or subscription is not there, with what else may have been meant, of what is known and what stands on the
- * broker, as far as that lists it.
- */
+/** Says that a queue or subscription does not exist, and suggests a known or existing name. */
 export async function missingText(adapter: Adapter, of: WorkAddress, known: readonly Destination[]): Promise<string> {
   let silence = "";
-  const standing = await discovered(adapter).catch((error: unknown) => {
+  const existing = await listDestinations(adapter).catch((error: unknown) => {
     if (!(error instanceof CommandError) && !isMessagingError(error)) throw error;
-    silence = `; what stands there cannot be told: ${error.message}`;
+    silence = `; its destinations cannot be listed: ${error.message}`;
     return [];
   });
-  const such = [...known, ...standing];
-  const subscriptions = such.flatMap((one) =>
+  const all = [...known, ...existing];
+  const subscriptions = all.flatMap((one) =>
     one.kind === "subscription" && one.topic.name === addressName(of) ? [one.name] : [],
   );
   const [first] = subscriptions;
   const missing = `no ${describeAddress(of)} on ${adapter.name}`;
   if (first !== undefined) {
-    return `${missing}: it is a topic, and each subscription has dead letters of its own: write topic:${addressName(of)}/${first}`;
+    return `${missing}: it is a topic, and each subscription has its own dead letters: write topic:${addressName(of)}/${first}`;
   }
-  const meant = meantBy(addressName(of), such.filter(({ kind }) => kind !== "topic").map(nameOf));
+  const meant = meantBy(addressName(of), all.filter(({ kind }) => kind !== "topic").map(nameOf));
   return meant === undefined ? `${missing}${silence}` : `${missing}; did you mean "${meant}"?`;
 }
 
-/**
- * What may have been meant by the name of something that is not there, of what is known and what exists on the broker, as far
- * as that lists it: as it is written on a command line. Undefined where nothing is like it.
- */
+/** Suggests a known or existing name for a destination that does not exist; undefined if none is similar. */
 export async function nearName(
   adapter: Adapter,
   of: WorkAddress | TopicAddress,
   known: readonly Destination[],
 ): Promise<string | undefined> {
-  const standing = await discovered(adapter).catch((error: unknown) => {
+  const existing = await listDestinations(adapter).catch((error: unknown) => {
     if (!(error instanceof CommandError) && !isMessagingError(error)) throw error;
     return [];
   });
-  const such = [...known, ...standing].filter(({ kind }) => (kind === "topic") === (of.kind === "topic"));
+  const such = [...known, ...existing].filter(({ kind }) => (kind === "topic") === (of.kind === "topic"));
   const meant = meantBy(addressName(of), such.map(nameOf));
   const found = such.find((one) => nameOf(one) === meant);
   return found === undefined ? undefined : describeDestination(found);
 }
 
-/** The error of something that is not there, with what may have been meant by its name. */
+/** Adds a suggestion to the error of a destination that does not exist. */
 export async function nearNameFirst(
   error: MessagingError,
   adapter: Adapter,
@@ -155,68 +153,48 @@ export async function nearNameFirst(
 ): Promise<MessagingError> {
   const meant = await nearName(adapter, of, known);
   if (meant === undefined) return error;
-  const text = `no ${describeAddress(of)} on ${adapter.name}; did you mean "${meant}"? If not: ${error.message}`;
+  const text = `no ${describeAddress(of)} on ${adapter.name}; did you mean "${meant}"? Otherwise: ${error.message}`;
   return new MessagingError("not-found", text, { cause: error });
 }
 
-/** The name that is most like another, if any is like it. */
+/** The most similar name, if one is similar. */
 function meantBy(name: string, names: Iterable<string>): string | undefined {
   const most = Math.max(1, Math.floor(name.length / 3));
   let best: string | undefined;
   let least = most + 1;
   for (const one of names) {
-    const distance = distanceOf(name.toLowerCase(), one.toLowerCase());
+    const distance = editDistance(name.toLowerCase(), one.toLowerCase());
     if (one === name || distance >= least) continue;
     [best, least] = [one, distance];
   }
   return best;
 }
 
-/** How many letters have to be put in, left out, changed, or changed with their neighbour (Damerau and Levenshtein). */
-function distanceOf(one: string, other: string): number {
-  let before: number[] = [];
-  let last = Array.from({ length: other.length + 1 }, (_, index) => index);
-  for (let at = 1; at <= one.length; at++) {
-    const row = [at];
-    for (let to = 1; to <= other.length; to++) {
-      const same = one[at - 1] === other[to - 1];
-      const cell = (from: readonly number[], index: number): number => from[index] as number;
-      let least = Math.min(cell(last, to) + 1, cell(row, to - 1) + 1, cell(last, to - 1) + (same ? 0 : 1));
-      if (at > 1 && to > 1 && one[at - 1] === other[to - 2] && one[at - 2] === other[to - 1]) {
-        least = Math.min(least, cell(before, to - 2) + 1);
-      }
-      row.push(least);
-    }
-    [before, last] = [last, row];
-  }
-  return last[other.length] as number;
-}
-
-/** What every command works with. */
+/** The environment of a running command. */
 export interface Frame {
   readonly context: Context;
   readonly terminal: Terminal;
   readonly interruption: Interruption;
   readonly secrets: Secrets;
   readonly configuration: Configuration;
-  /** What `--broker` was given. */
+  /** The value of `--broker`. */
   readonly broker: string | undefined;
 }
 
-/** A broker object that is started, and its adapter. */
+/** A started broker object with its adapter. */
 export interface OpenBroker {
   readonly broker: Broker;
   readonly adapter: Adapter;
   readonly label: string;
 }
 
-/** What a broker object is made with. */
+/** The options of {@link withBroker}. */
 interface OpenOptions {
-  /** What has to stand. With which properties is not looked at: on the command line few options are given. */
+  /** They must exist. Their properties are not compared: a command line has few options. */
   readonly destinations: readonly Destination[];
-  /** Default: what `--broker` says. */
+  /** Default: the broker of `--broker`. */
   readonly chosen?: ChosenBroker;
-  /** What breaks the starting off. Default: the interruption. */
+  /** Cancels the start. Default: the interruption. */
   readonly signal?: AbortSignal;
 }
 
@@ -229,42 +207,39 @@ export function chosenBroker({ configuration, context, secrets, broker }: Frame)
   return chooseBroker({ configuration, env: context.env, secrets }, broker);
 }
 
-/** Makes the adapter of a broker, which is not connected. A function of the configuration may take its time, and not for ever. */
+/** Makes an adapter without connecting it, with a timeout for functions of the configuration. */
 export function madeAdapter(
   { context, interruption }: Frame,
   { label, adapter }: ChosenBroker,
   signal: AbortSignal = interruption.signal,
 ): Promise<Adapter> {
   const late = (): CommandError => {
-    const text = `${label} was not made within ${MAKING_MS / 1_000} s; look at what its function in the configuration awaits`;
+    const text = `${label} was not made within ${MAKING_MS / 1_000} s; check what its function in the configuration waits for`;
     return new CommandError("unavailable", text);
   };
   return unlessAborted(unlessLate(adapter(), context, MAKING_MS, late), signal);
 }
 
-/**
- * Starts a broker object, lets it be used, and stops it whatever happened. Rejects with the signal's reason when
- * it is aborted before that is started.
- */
+/** Starts a broker object, calls `use`, and always stops it. Rejects with the signal's reason if the start is cancelled. */
 export async function withBroker<Result>(
   frame: Frame,
   { destinations, chosen = chosenBroker(frame), signal = frame.interruption.signal }: OpenOptions,
   use: (open: OpenBroker) => Promise<Result>,
 ): Promise<Result> {
   const adapter = await madeAdapter(frame, chosen, signal);
-  const onEvent = (event: BrokerEvent): void => tell(frame, chosen.label, event);
+  const onEvent = (event: BrokerEvent): void => noteEvent(frame, chosen.label, event);
   const broker = createBroker(adapter, { destinations, declare: "none", onEvent });
   try {
     await unlessAborted(broker.start(), signal);
-    await unlessAborted(mustStand(adapter, destinations, frame.configuration), signal);
+    await unlessAborted(requireDestinations(adapter, destinations, frame.configuration), signal);
     return await use({ broker, adapter, label: chosen.label });
   } finally {
-    await stopped(frame, broker, chosen.label);
+    await stopBroker(frame, broker, chosen.label);
   }
 }
 
-/** A user who may send or consume need not be allowed to look: what does not stand then shows when it is used. */
-async function mustStand(
+/** Errors of missing rights are ignored: a user who may send or consume need not have the right to look. */
+async function requireDestinations(
   adapter: Adapter,
   destinations: readonly Destination[],
   { destinations: known = [] }: Configuration,
@@ -282,29 +257,28 @@ async function mustStand(
   if (problems.length > 0) throw startFailed(problems);
 }
 
-/** Where a destination is. */
-export function placeOf(destination: Destination): WorkAddress | TopicAddress {
-  if (destination.kind === "subscription") return workAddress(destination.topic.name, destination.name);
-  return { kind: destination.kind, name: destination.name };
-}
-
-/** Stops a broker object. The result of the command stands, however long that takes. */
-async function stopped({ context, terminal }: Frame, broker: Broker, label: string): Promise<void> {
+/** Stops a broker object. A slow stop does not change the command's result. */
+async function stopBroker({ context, terminal }: Frame, broker: Broker, label: string): Promise<void> {
   const late = new CommandError("unavailable", "");
   const stopping = broker.stop({ timeoutMs: STOP_MS });
   await unlessLate(stopping, context, STOP_MS + CLOSING_MS, () => late).catch((error: unknown) => {
     if (error !== late) throw error;
     const waitedMs = STOP_MS + CLOSING_MS;
-    terminal.note(`the connections to ${label} were not closed within ${waitedMs / 1_000} s, and are left behind`);
+    terminal.note(`the connections to ${label} were not closed within ${waitedMs / 1_000} s`);
   });
 }
 
-/** What people should know of while a command runs. */
-function tell({ terminal, secrets }: Frame, label: string, event: BrokerEvent): void {
+/** Who works here, for audits and histories. */
+export function operatorOf({ configuration, context: { env } }: Frame): string {
+  return configuration.by ?? env.USER ?? env.LOGNAME ?? env.USERNAME ?? "unknown";
+}
+
+/** Notes events of a broker while a command runs. */
+function noteEvent({ terminal, secrets }: Frame, label: string, event: BrokerEvent): void {
   const note = (text: string): void => terminal.note(terminal.notePaint.yellow(secrets.masked(`${label}: ${text}`)));
-  if (event.type === "down") note(`the connection is lost, connecting again: ${event.error.message}`);
-  else if (event.type === "up") note("connected again");
-  else if (event.type === "blocked") note(`takes no messages for now: ${event.reason}`);
-  else if (event.type === "unblocked") note("takes messages again");
+  if (event.type === "down") note(`the connection is lost, reconnecting: ${event.error.message}`);
+  else if (event.type === "up") note("reconnected");
+  else if (event.type === "blocked") note(`it accepts no messages now: ${event.reason}`);
+  else if (event.type === "unblocked") note("it accepts messages again");
   else if (event.type === "notice") note(event.error.message);
 }

@@ -8,7 +8,7 @@ import { CommandError, isLibraryError } from "./exit-codes.ts";
 
 const LOADING_MS = 60_000;
 
-/** In this order, in the current folder and in no other: what is found there is run. */
+/** In this order, and only in the current folder: the file is executed. */
 const CONFIGURATION_FILES: readonly string[] = [
   "anybroker.config.ts",
   "anybroker.config.mts",
@@ -16,10 +16,7 @@ const CONFIGURATION_FILES: readonly string[] = [
   "anybroker.config.mjs",
 ];
 
-/**
- * The configuration in a file, or in the one that is found in the folder; empty if there is none. Rejects with a
- * `CommandError` that says what is wrong with it.
- */
+/** Loads a configuration file, or the one in the current folder; empty if there is none. Rejects with a `CommandError`. */
 export async function loadConfiguration(
   file: string | undefined,
   context: Pick<Context, "cwd" | "clock">,
@@ -28,13 +25,13 @@ export async function loadConfiguration(
   const { cwd } = context;
   const path = file === undefined ? found(cwd) : resolve(cwd, file);
   if (path === undefined) return {};
-  if (!existsSync(path)) throw new CommandError("no-input", `there is no configuration file ${path}`);
+  if (!existsSync(path)) throw new CommandError("no-input", `the configuration file ${path} does not exist`);
   refuseNoFile(path, "the configuration");
   const late = (): CommandError =>
-    wrong(path, `it was not loaded within ${LOADING_MS / 1_000} s; look at what it awaits outside of functions`);
+    wrong(path, `it was not loaded within ${LOADING_MS / 1_000} s; check what it waits for outside of functions`);
   const exported = await unlessAborted(unlessLate(imported(path), context, LOADING_MS, late), signal);
   if (exported === undefined) {
-    throw wrong(path, "it exports nothing by default: write export default defineConfig({ … })");
+    throw wrong(path, "it has no default export: write export default defineConfig({ … })");
   }
   try {
     return defineConfig(exported as Configuration);
@@ -43,10 +40,10 @@ export async function loadConfiguration(
   }
 }
 
-/** Loading what is no plain file, such as a pipe, would wait for its end, and nothing could end that. */
+/** Loading a pipe would wait for its end, and nothing could end that wait. */
 export function refuseNoFile(path: string, what: string): void {
   if (statSync(path, { throwIfNoEntry: false })?.isFile() === false)
-    throw new CommandError("no-input", `${what} ${path} is no file`);
+    throw new CommandError("no-input", `${what} ${path} is no regular file`);
 }
 
 function found(folder: string): string | undefined {
@@ -71,7 +68,7 @@ function unloadable(path: string, error: unknown): CommandError {
     return new CommandError("unavailable", text, { cause: error });
   }
   if (code === "ERR_UNKNOWN_FILE_EXTENSION") {
-    const text = `this Node.js (${process.version}) does not read TypeScript: use 22.18 or later, or write anybroker.config.js`;
+    const text = `this Node.js (${process.version}) does not load TypeScript: use 22.18 or later, or write anybroker.config.js`;
     return new CommandError("configuration", `${path}: ${text}`, { cause: error });
   }
   return wrong(path, message, error);

@@ -4,16 +4,16 @@ import { run } from "./run.ts";
 
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
-// What the runtime warns of, such as that SQLite is experimental, is not for those who use a command.
+// Warnings of the runtime, such as that SQLite is experimental, are not for the user of a command.
 process.removeAllListeners("warning");
 if (process.argv.includes("--verbose")) {
   process.on("warning", (warning) => {
-    // kafkajs sets a timer into the past whenever it asks for something.
+    // kafkajs sets negative timeouts.
     if (warning.name !== "TimeoutNegativeWarning") process.stderr.write(`${warning.stack ?? warning}\n`);
   });
 }
 
-// What waits for a message has nothing else that keeps the process alive, where the broker is in it.
+// With the in-process broker, nothing else keeps the process alive while a command waits for messages.
 setInterval(() => {}, 2 ** 30);
 
 const code = await run(process.argv.slice(2), {
@@ -32,7 +32,7 @@ const code = await run(process.argv.slice(2), {
   exit: (status) => process.exit(status),
 });
 
-// What a configuration left open, such as a pool, must not keep the command from ending.
+// Open resources of a configuration, such as a pool, must not keep the process alive.
 for (const stream of [process.stdout, process.stderr]) {
   if (!stream.destroyed) await new Promise((resolve) => stream.write("", resolve));
 }

@@ -6,14 +6,14 @@ import type { Frame } from "./frame.ts";
 import type { Paint } from "./terminal.ts";
 import type { Ended } from "./verb.ts";
 
-/** How every `migrate` command may end. */
+/** The exits of every `migrate` command. */
 export const MIGRATE_EXITS = {
   unavailable: "the state store, or a broker, cannot be reached",
   "not-allowed": "one of them refuses the login or a right",
   configuration: "the migration was begun with other destinations",
 } as const;
 
-/** What those tell that show how far it is. */
+/** The JSON of commands that show the status. */
 export const STATUS_JSON = {
   name: "the migration's name",
   revision: "counted up with every change",
@@ -25,7 +25,7 @@ export const STATUS_JSON = {
   history: "the last changes, oldest first: `at`, `by`, `what`, `step`, `share`",
 } as const;
 
-/** Lets the configuration's migration be driven, and closes it whatever happened. Throws a `CommandError` if there is none. */
+/** Makes the configuration's migration control, calls `use`, and always closes it. Throws a `CommandError` without one. */
 export async function withMigration<Result>(
   { configuration }: Frame,
   use: (control: MigrationControl) => Promise<Result>,
@@ -43,13 +43,8 @@ export async function withMigration<Result>(
   }
 }
 
-/** Who changes something, for the history. */
-export function changedBy({ configuration, context: { env } }: Frame): string {
-  return configuration.by ?? env.USER ?? env.LOGNAME ?? env.USERNAME ?? "unknown";
-}
-
-/** A status in JSON: what is not there is null. */
-export function toldStatus(status: MigrationStatus): Readonly<Record<string, unknown>> {
+/** The JSON of a status: missing values are null. */
+export function statusJson(status: MigrationStatus): Readonly<Record<string, unknown>> {
   const { pending, instances, history } = status;
   return {
     ...status,
@@ -59,7 +54,7 @@ export function toldStatus(status: MigrationStatus): Readonly<Record<string, unk
   };
 }
 
-/** A status as people read it. */
+/** The text of a status. */
 export function statusText(paint: Paint, { name, step, share, pending, instances, accepted }: MigrationStatus): string {
   const rows = instances.map(({ instance, upToDate, problem }) => [
     instance,
@@ -69,16 +64,16 @@ export function statusText(paint: Paint, { name, step, share, pending, instances
   const lines = [`${paint.bold(name)}: ${step}, ${share} % of the keys on the new broker`];
   if (accepted.length > 0) lines.push(`accepted as lost: ${accepted.join(", ")}`);
   if (pending !== undefined) {
-    const { by = "somebody", since, waitingFor } = pending;
+    const { by = "unknown", since, waitingFor } = pending;
     const waits = waitingFor.length === 0 ? "" : `, waiting for ${waitingFor.join(", ")}`;
     lines.push(`${paint.yellow("announced")} by ${by} at ${since}: ${pending.step}, ${pending.share} %${waits}`);
-    lines.push("go on with: anybroker migrate advance; take back with: anybroker migrate rollback");
+    lines.push("continue with: anybroker migrate advance; take back with: anybroker migrate rollback");
   }
   lines.push(rows.length === 0 ? "no instance runs" : columns(paint, ["INSTANCE", "", ""], rows));
   return lines.join("\n");
 }
 
-/** What a change is at. */
+/** The text of a progress. */
 function progressText(progress: MigrationProgress): string {
   switch (progress.waitingFor) {
     case "instances":
@@ -90,54 +85,57 @@ function progressText(progress: MigrationProgress): string {
   }
 }
 
-/** What a command changes about a migration. */
+/** A change of a migration. */
 interface Changing {
-  /** What is going to happen, for the question. */
+  /** The question before the change. */
   readonly question: (status: MigrationStatus) => string;
   readonly dryRun: boolean;
   readonly yes: boolean;
   change(onProgress: (progress: MigrationProgress) => void): Promise<MigrationStatus>;
 }
 
-/** What `advance` and `rollback` tell besides the status. */
+/** The additional JSON of `advance` and `rollback`. */
 export const CHANGE_JSON = {
   dryRun: "whether nothing was changed because of `--dry-run`",
   from: "the step and share before: `step`, `share`",
 } as const;
 
-/** How both may end. */
+/** The exits of `advance` and `rollback`. */
 export const CHANGE_EXITS = {
   partly: "it was stopped, or not everybody took it over in time: it is announced, and the same command goes on",
   "try-again": "somebody else changed it at the same time, or the old broker did not become empty",
 } as const;
 
-/** Asks, changes, and tells how far it is then. What broke off is announced, and can be taken up or back. */
+/** Asks, changes, and reports the status. An interrupted change stays announced. */
 export async function changeMigration(frame: Frame, control: MigrationControl, changing: Changing): Promise<Ended> {
   const { terminal, interruption } = frame;
   const { dryRun, yes } = changing;
   const before = await control.status();
   const json = { dryRun, from: { step: before.step, share: before.share } };
   const question = changing.question(before);
-  const told = (status: MigrationStatus) => ({ ...json, ...toldStatus(status) });
+  const withStatus = (status: MigrationStatus) => ({ ...json, ...statusJson(status) });
   const { paint } = terminal;
   if (dryRun)
-    return { json: told(before), text: `${statusText(paint, before)}\n${question} Nothing was changed: --dry-run` };
+    return {
+      json: withStatus(before),
+      text: `${statusText(paint, before)}\n${question} Nothing was changed: --dry-run`,
+    };
   await terminal.agreed(question, yes, interruption.signal);
   let last = "";
   const onProgress = (progress: MigrationProgress): void => {
     const text = progressText(progress);
-    // It is told again and again while it waits.
+    // Progress repeats while it waits.
     if (text !== last) terminal.note(terminal.notePaint.dim(text));
     last = text;
   };
   try {
     const after = await changing.change(onProgress);
-    return { json: told(after), text: statusText(paint, after) };
+    return { json: withStatus(after), text: statusText(paint, after) };
   } catch (error) {
     const brokeOff = interruption.signal.aborted || isMessagingError(error, "timeout");
     const status = brokeOff ? await control.status() : undefined;
     if (status?.pending === undefined) throw error;
     const why = error instanceof CommandError || !(error instanceof Error) ? "stopped" : error.message;
-    return { json: told(status), text: `${why}\n${statusText(paint, status)}`, exit: "partly" };
+    return { json: withStatus(status), text: `${why}\n${statusText(paint, status)}`, exit: "partly" };
   }
 }

@@ -8,17 +8,17 @@ export interface NamedOutbox {
   readonly store: OutboxStore;
 }
 
-/** How `outbox` commands say which. */
+/** The option that names an outbox. */
 export const OUTBOX = { type: "string", describe: "Which of the configuration; not needed if there is one" } as const;
 
-/** How every `outbox` command may end. */
+/** The exits of every `outbox` command. */
 export const OUTBOX_EXITS = {
   unavailable: "the database cannot be reached",
   "not-allowed": "it refuses the login or a right",
   "not-found": "it has no tables of an outbox",
 } as const;
 
-/** All outboxes of the configuration, or the one that was named. Throws a `CommandError` if there are none. */
+/** All outboxes of the configuration, or the named one. Throws a `CommandError` if there are none. */
 export function outboxesOf({ configuration }: Frame, name: string | undefined): readonly NamedOutbox[] {
   const all = Object.entries(configuration.outboxes ?? {}).map(([known, store]) => ({ name: known, store }));
   if (all.length === 0) {
@@ -29,19 +29,19 @@ export function outboxesOf({ configuration }: Frame, name: string | undefined): 
   }
   const wanted = name === undefined ? all : all.filter((one) => one.name === name);
   if (wanted.length > 0) return wanted;
-  throw new CommandError("usage", `no outbox is called ${name}: there are ${all.map((one) => one.name).join(", ")}`);
+  throw new CommandError("usage", `there is no outbox ${name}; there are ${all.map((one) => one.name).join(", ")}`);
 }
 
-/** The one outbox that a command works on. Throws a `CommandError` if it has to be named. */
+/** The one outbox of a command. Throws a `CommandError` if it must be named. */
 export function oneOutbox(frame: Frame, name: string | undefined): NamedOutbox {
   const [first, ...others] = outboxesOf(frame, name);
   if (first !== undefined && others.length === 0) return first;
-  throw new CommandError("usage", `there are several outboxes: name one by --outbox`);
+  throw new CommandError("usage", "there are several outboxes: name one with --outbox");
 }
 
 const PAGE = 500;
 
-/** Every quarantined row, in pages. */
+/** Yields all quarantined rows, in pages. */
 export async function* quarantinedRows(store: OutboxStore): AsyncGenerator<readonly QuarantinedRow[], void, undefined> {
   let after: number | undefined;
   for (;;) {
@@ -53,11 +53,11 @@ export async function* quarantinedRows(store: OutboxStore): AsyncGenerator<reado
   }
 }
 
-/** The positions that were given. Throws a `CommandError` for what is none. */
+/** Parses positions of rows. Throws a `CommandError`. */
 export function positionsOf(given: readonly string[]): readonly number[] {
   return given.map((text) => {
     const position = Number(text);
     if (/^\d+$/.test(text) && Number.isSafeInteger(position)) return position;
-    throw new CommandError("usage", `"${text}" is no position of a row: "anybroker outbox status" lists them`);
+    throw new CommandError("usage", `"${text}" is no position of a row; list them with "anybroker outbox status"`);
   });
 }

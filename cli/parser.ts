@@ -6,15 +6,14 @@ import { CommandError, EXIT, type ExitName } from "./exit-codes.ts";
 import type { Verb, VerbOptions } from "./verb.ts";
 import { GROUPS, VERBS } from "./verbs/index.ts";
 
-/** The id of a dead letter that begins as an option does. No option is so long. */
+/** The id of a dead letter that looks like an option. No option is that long. */
 const LIKE_AN_OPTION = /^-[A-Za-z0-9_-]{21}$/;
-/** In front of a word that is no option, also if it begins as one. No word of a command line holds it. */
+/** Marks a word as no option, even if it begins with `-`. Words of a command line cannot contain it. */
 const LITERAL = "\0";
 
 /**
- * The words of a command line, with what would be misread written otherwise: an id of a dead letter that looks like an
- * option, behind `id:`; and stdin, `-`, together with the option that it is for. What follows `--` is
- * marked as no option, for {@link asWritten}: yargs would drop it where it begins with `-`.
+ * Rewrites words that yargs would misread: the id of a dead letter that looks like an option gets the prefix `id:`, and `-`
+ * for stdin is joined with its option. Words after `--` are marked, since yargs would drop those that begin with `-`.
  */
 function asArguments(words: readonly string[]): string[] {
   const read: string[] = [];
@@ -30,48 +29,53 @@ function asArguments(words: readonly string[]): string[] {
   return read;
 }
 
-/** A value as it was written: see {@link asArguments}. */
+/** The original value of an argument; see {@link asArguments}. */
 function asWritten(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(asWritten);
   return typeof value === "string" ? value.replaceAll(LITERAL, "") : value;
 }
 
-/** What `anybroker --help` begins with. */
+/** The beginning of `anybroker --help`. */
 const INTRODUCTION = `anybroker <command>
 
-Looks at queues and topics of any broker, and works on them: RabbitMQ, Kafka, SQS with SNS.
+Inspects and manages queues and topics on RabbitMQ, Kafka, and SQS with SNS.
 
-A destination is a name of the configuration (anybroker.config.ts), or written as queue:orders, topic:order.placed, or topic:order.placed/billing for a subscription; with options behind commas where there is no configuration: queue:orders,ordered,priorities=5,ttl=1h or topic:geo/us,filter=geo.us.#,from=earliest.
+A destination is a name of the configuration (anybroker.config.ts), or queue:orders, topic:order.placed, or topic:order.placed/billing for a subscription. Without a configuration, options follow after commas: queue:orders,ordered,priorities=5,ttl=1h or topic:geo/us,filter=geo.us.#,from=earliest.
 
-Nothing is created but by "topology create", and nothing is removed or moved without --yes or an answer.`;
+Only "topology create" creates destinations. Nothing is removed or moved without --yes or an answer.`;
 
-/** What it ends with. */
-const EPILOGUE = `Ends with 0 if all is done, 3 if some is and some is not, and otherwise as sysexits.h has it: ${briefly(
-  ["usage", "data", "not-found", "unavailable", "not-allowed", "configuration"],
-)}. All are in docs/cli.md. Ctrl-C stops cleanly and says where it stands.`;
+/** The end of `anybroker --help`. */
+const EPILOGUE = `Exit code 0: all is done; 3: some is done; others as in sysexits.h: ${briefly([
+  "usage",
+  "data",
+  "not-found",
+  "unavailable",
+  "not-allowed",
+  "configuration",
+])}. All are in docs/cli.md. Ctrl-C stops cleanly and reports the progress.`;
 
 function briefly(names: readonly ExitName[]): string {
   return names.map((name) => `${EXIT[name]} ${name}`).join(", ");
 }
 
-/** How far a command line was understood before it made no sense. */
+/** How far a command line was parsed before an error. */
 interface Understood {
   readonly line: readonly string[];
-  /** The names of options that every command has. */
+  /** The options of every command. */
   readonly common: readonly string[];
   verb: Verb | undefined;
   group: string | undefined;
 }
 
-/** What a `usage` error says of a command: what is wrong, an example (with the option, if one has it), and where to read more. */
+/** Makes a `usage` error: the problem, an example (with the option, if one has it), and where to read more. */
 function usageError(problem: string, verb: Verb, option?: string): CommandError {
   const examples = verb.examples.map(([line]) => line);
   const example = examples.find((line) => line.includes(`--${option}`)) ?? examples[0] ?? verb.name;
   const help = `anybroker ${verb.name} --help`;
-  return new CommandError("usage", `${problem}; as in: anybroker ${example} (${help} tells more)`);
+  return new CommandError("usage", `${problem}; as in: anybroker ${example} (see ${help})`);
 }
 
-/** What yargs says of a command line, as a person would. */
+/** Rewrites an error message of yargs. */
 function understandable(message: string, understood: Understood): CommandError {
   const { verb } = understood;
   const problem =
@@ -116,11 +120,11 @@ function wrongUse(message: string, verb: Verb, { line, common }: Understood): st
   const unknown = /^Unknown arguments?: (.*)$/s.exec(message)?.[1];
   if (unknown !== undefined) return unknownWords(unknown.split(", "), [...Object.keys(options), ...common], verb, line);
   const choice = /Argument: (.*), Given: (.*), Choices: (.*)$/s.exec(message);
-  if (choice !== null) return `--${choice[1]} takes one of ${choice[3]}, and not ${choice[2]}`;
+  if (choice !== null) return `--${choice[1]} takes one of ${choice[3]}, not ${choice[2]}`;
   return undefined;
 }
 
-/** Options that a command does not have, and words that are too many. */
+/** The message for unknown options and surplus words. */
 function unknownWords(
   words: readonly string[],
   known: readonly string[],
@@ -134,11 +138,11 @@ function unknownWords(
     const dashed = word.length === 1 ? `-${word}` : `--${word}`;
     return `"${name}" has no option ${dashed}${meant === undefined ? "" : ` (did you mean --${meant}?)`}`;
   });
-  // yargs names an option with dashes a second time, in camel case.
+  // yargs names an option with dashes again, in camel case.
   const isSecond = (word: string): boolean => words.some((one) => one !== word && camelCase(one) === word);
   const surplus = words.filter((word) => !isOption(word) && !isSecond(word));
   if (surplus.length > 0)
-    wrong.push(`"${name}" takes fewer words: ${surplus.join(", ")} is too much; quote what holds spaces`);
+    wrong.push(`"${name}" takes fewer words: ${surplus.join(", ")} is too much; quote words with spaces`);
   return wrong.join("; ");
 }
 
@@ -151,7 +155,7 @@ function lowered(describe: string | undefined): string {
 }
 
 const WIDEST = 100;
-/** What the completion script of yargs asks with. */
+/** The argument of yargs' completion script. */
 const COMPLETION = "--get-yargs-completions";
 const COMMON = {
   config: { type: "string", describe: "The configuration file; else anybroker.config.ts (.mts, .js, .mjs) here" },
@@ -160,7 +164,7 @@ const COMMON = {
   verbose: { type: "boolean", default: false, describe: "Errors with stacks and causes" },
 } as const;
 
-/** The options that every command has. */
+/** The values of the options of every command. */
 interface CommonOptions {
   readonly config: string | undefined;
   readonly broker: string | undefined;
@@ -168,19 +172,19 @@ interface CommonOptions {
   readonly verbose: boolean;
 }
 
-/** What the common options are called. */
+/** The names of the options of every command. */
 export const COMMON_OPTIONS: readonly string[] = Object.keys(COMMON);
 
-/** A command line that was understood: a command to run, or a text to print, such as a help. */
+/** A parsed command line: a command to run, or a text to print, such as help. */
 type Parsed = Command | { readonly text: string };
 
-/** A command, and what it is given. */
+/** A command with its arguments. */
 export interface Command {
   readonly verb: Verb;
   readonly given: Readonly<Record<string, unknown>> & CommonOptions;
 }
 
-/** Reads a command line. Rejects with a `CommandError` (`usage`) for one that makes no sense. */
+/** Parses a command line. Rejects with a `CommandError` (`usage`). */
 export async function parse(line: readonly string[], columns: number | undefined): Promise<Parsed> {
   const chosen: Command[] = [];
   const understood: Understood = { line, common: [...COMMON_OPTIONS, "help"], verb: undefined, group: undefined };
@@ -189,7 +193,7 @@ export async function parse(line: readonly string[], columns: number | undefined
     chosen.push({ verb, given: Object.fromEntries(written) as Command["given"] });
   });
   if (line.includes(COMPLETION)) {
-    // It answers by the console, and reads the line from the process: the shell asks, nobody else.
+    // yargs prints the completions itself, and reads the line from the process.
     await parser.parseAsync();
     return { text: "" };
   }
@@ -200,7 +204,7 @@ export async function parse(line: readonly string[], columns: number | undefined
     });
     parsing.catch(reject);
   }).catch((error: unknown) => {
-    // It throws what it finds before it begins.
+    // yargs throws some errors before it parses.
     throw asUsage(error, understood);
   });
   const [command] = chosen;
@@ -209,14 +213,14 @@ export async function parse(line: readonly string[], columns: number | undefined
   return command;
 }
 
-/** The help of every command, by its name. For the documentation. */
+/** Makes the parser. `choose` gets the chosen command. */
 function parserOf(
   line: readonly string[],
   columns: number | undefined,
   understood: Understood,
   choose: (verb: Verb, given: object) => void,
 ): Argv {
-  // Completing, yargs reads the line once more from here.
+  // yargs parses the line again for completions.
   const parser = yargs(line)
     .scriptName("anybroker")
     .locale("en")
@@ -240,13 +244,13 @@ function parserOf(
     .fail((message, error) => {
       throw error ?? understandable(String(asWritten(message)), understood);
     })
-    .demandCommand(1, 1, "Say what to do: anybroker --help lists the commands");
+    .demandCommand(1, 1, "a command is missing: anybroker --help lists the commands");
   for (const [group, summary] of Object.entries(GROUPS)) {
     const members = VERBS.filter(({ name }) => name.startsWith(`${group} `));
     parser.command(group, summary, (under) => {
       understood.group = group;
       for (const member of members) addVerb(under, member, understood, choose);
-      return under.demandCommand(1, 1, `Say what to do: anybroker ${group} --help lists the commands`);
+      return under.demandCommand(1, 1, `a command is missing: anybroker ${group} --help lists the commands`);
     });
   }
   for (const one of VERBS.filter(({ name }) => !name.includes(" "))) addVerb(parser, one, understood, choose);
@@ -270,7 +274,7 @@ function addVerb(parser: Argv, one: Verb, understood: Understood, choose: (verb:
   );
 }
 
-/** Options that take a value take one word, and are refused without. */
+/** Lets options with a value take exactly one word. */
 function withValues(options: VerbOptions): Record<string, Options> {
   return Object.fromEntries(
     Object.entries(options).map(([name, option]) => {
@@ -280,13 +284,13 @@ function withValues(options: VerbOptions): Record<string, Options> {
   );
 }
 
-/** As yargs writes commands: `replay <destination> [filter..]`. */
+/** The pattern of a command for yargs: `replay <destination> [filter..]`. */
 function patternOf(one: Verb): string {
   const [, ...words] = usageOf(one).split(" ");
   return one.name.includes(" ") ? words.join(" ") : usageOf(one);
 }
 
-/** A command with its positional arguments. */
+/** The usage of a command: its name and positional arguments. */
 export function usageOf({ name, positionals }: Verb): string {
   const words = Object.entries(positionals).map(([word, { demandOption, array }]) => {
     const many = array === true ? ".." : "";
@@ -295,27 +299,27 @@ export function usageOf({ name, positionals }: Verb): string {
   return [name, ...words].join(" ");
 }
 
-/** Of two values for one option the wrong one might be meant, and of what is no number any. */
+/** Refuses repeated options, numbers that are none, and empty texts. */
 function refuseOdd(one: Verb, given: Readonly<Record<string, unknown>>): void {
   const { options } = one;
   for (const name of [...COMMON_OPTIONS, ...Object.keys(options)]) {
     if (Array.isArray(given[name]) && options[name]?.array !== true) {
-      throw usageError(`--${name} was given several times, and takes one value`, one, name);
+      throw usageError(`--${name} takes one value, and was given several times`, one, name);
     }
     if (Number.isNaN(given[name])) throw usageError(`--${name} takes a number`, one, name);
-    if (given[name] === "") throw usageError(`--${name} was given an empty text`, one, name);
+    if (given[name] === "") throw usageError(`--${name} takes a text that is not empty`, one, name);
   }
 }
 
 function asUsage(error: unknown, understood: Understood): unknown {
   if (error instanceof CommandError) return error;
-  // What yargs throws of its own accord is about the command line.
+  // Other errors of yargs are about the command line too.
   return error instanceof Error && error.name === "YError"
     ? understandable(String(asWritten(error.message)), understood)
     : error;
 }
 
-/** The version of this package, wherever it is run from. yargs would take that of the current folder. */
+/** The version of this package. yargs would use the package of the current folder. */
 function ownVersion(): string {
   try {
     const { version } = createRequire(import.meta.url)("anybroker/package.json") as { readonly version: string };

@@ -18,11 +18,11 @@ import { unseenText } from "./dead-letters-of.ts";
 import { CommandError, type ExitName, exitOf } from "./exit-codes.ts";
 import { writeJson } from "./files.ts";
 import type { Frame } from "./frame.ts";
-import { toldProblem } from "./standing.ts";
+import { problemJson } from "./standing.ts";
 import { progressBar } from "./terminal.ts";
 import type { Ended } from "./verb.ts";
 
-/** Where the plans and journals of runs are kept, below the current folder. */
+/** The folder of plans and journals, in the current folder. */
 export const RUNS_FOLDER = "anybroker-runs";
 
 const PLAN_ENDING = ".json";
@@ -34,18 +34,18 @@ interface RunFiles {
   readonly journal: string;
 }
 
-/** Beside each other, so that one is found by the other. */
+/** The files of a run, side by side. */
 export function runFiles(plan: string): RunFiles {
   const base = plan.endsWith(PLAN_ENDING) ? plan.slice(0, -PLAN_ENDING.length) : plan;
   return { plan, journal: `${base}${JOURNAL_ENDING}` };
 }
 
-/** Whether a file in the folder of runs is a plan. */
+/** Whether a file of the folder is a plan. */
 export function isPlanFile(name: string): boolean {
   return name.endsWith(PLAN_ENDING);
 }
 
-/** The file of a plan in the folder of runs, which is made; or the one that was named. Rejects with a `CommandError`. */
+/** The named plan file, or a new one in the folder of runs, which is created. Rejects with a `CommandError`. */
 async function planFileOf(
   { action, run }: Pick<Plan, "action" | "run">,
   named: string | undefined,
@@ -55,44 +55,44 @@ async function planFileOf(
   try {
     await makeOwnFolder(resolve(cwd, RUNS_FOLDER));
   } catch (cause) {
-    const text = `the folder ${RUNS_FOLDER} for plans and journals cannot be made here; name a file with --plan-file`;
+    const text = `the folder ${RUNS_FOLDER} for plans and journals cannot be created here; name a file with --plan-file`;
     throw new CommandError("cannot-create", text, { cause });
   }
   return join(RUNS_FOLDER, `${action}-${run}${PLAN_ENDING}`);
 }
 
-/** The journal of a run, to be written and read. */
+/** Opens the journal of a run. */
 export function openJournal({ journal }: RunFiles, { cwd }: Pick<Context, "cwd">): FileJournal {
   return fileJournal(resolve(cwd, journal));
 }
 
-/** Whether there is such a file. */
-export async function isThere(file: string, { cwd }: Pick<Context, "cwd">): Promise<boolean> {
+/** Whether a file exists. */
+export async function fileExists(file: string, { cwd }: Pick<Context, "cwd">): Promise<boolean> {
   return stat(resolve(cwd, file)).then(
     () => true,
     () => false,
   );
 }
 
-/** How a plan is carried out. */
+/** How to run a plan. */
 interface Carrying {
   readonly planned: PlannedRun;
-  /** Whose dead letters, as it was written. */
+  /** The destination as it was written. */
   readonly destination: string;
   readonly label: string;
   readonly dryRun: boolean;
   readonly yes: boolean;
-  /** What is asked before. */
+  /** The question before the run. */
   readonly question: string;
-  /** Where the plan is kept, and its journal beside it; else in the folder of runs. */
+  /** The plan file, with the journal beside it. Default: in the folder of runs. */
   readonly planFile: string | undefined;
-  /** The command that takes it up again, without the file. */
+  /** The command that resumes it, without the file. */
   readonly resume: string;
-  /** What else is shown of the plan. */
+  /** More text about the plan. */
   readonly more?: string;
 }
 
-/** What `dlq replay` and `dlq discard` both tell. */
+/** The JSON of `dlq replay` and `dlq discard`. */
 export const RUN_JSON = {
   plan: "what was planned: `run`, `filter`, `plannedAt`, `count`, `destinations`, `refused` (`why`, `count`, `example`), `beyondLimit`, `to`, `by`, `rate`, `ramp`, `edit`, `groups` (`group`, `errorClass`, `error`, `count`), `held`, `complete`, `elsewhere`",
   dryRun: "whether it ended with the plan because of `--dry-run`",
@@ -103,7 +103,7 @@ export const RUN_JSON = {
     "null if nothing was run; else `done`, `failed`, `left`, `missing` and `missingWhy` (`handled`, `dead-again`, `removed`, `unknown`), `missed` (`id`, `messageId`, `why`, `now`; the first 100), `cameBack`, `unproven`, `stopped` (null, `cancelled`, `failed-again`, `unhandled`, `held`, `error`), `error` (`code`, `message`), `edited` and `failures` (`id`, `messageId`, `code`, `message`; the first 100)",
 } as const;
 
-/** How both may end. */
+/** The exits of both. */
 export const RUN_EXITS = {
   partly:
     "some are done and some are not, or what was sent back came back dead: `result.stopped`, `result.cameBack` and `result.failures` say why, and `goOn` how to go on",
@@ -113,13 +113,13 @@ export const RUN_EXITS = {
   data: "the filter or the plan cannot be read",
 } as const;
 
-/** Shows the plan, asks, keeps the plan in a file, runs it, and tells what became of it. */
+/** Shows the plan, asks, stores the plan in a file, runs it, and reports the result. */
 export async function carryOut(frame: Frame, carrying: Carrying): Promise<Ended> {
   const { planned, dryRun, label, question, yes } = carrying;
   const { terminal, interruption } = frame;
   const { plan } = planned;
-  const { entries: _, ...told } = plan;
-  const json = { broker: label, destination: plan.source, plan: told, dryRun, journal: null, goOn: null };
+  const { entries: _, ...shownPlan } = plan;
+  const json = { broker: label, destination: plan.source, plan: shownPlan, dryRun, journal: null, goOn: null };
   if (dryRun || plan.count === 0) {
     const { planFile = null } = carrying;
     if (planFile !== null) await writeJson(planFile, frame.context, plan);
@@ -141,11 +141,11 @@ export async function carryOut(frame: Frame, carrying: Carrying): Promise<Ended>
   const isOver = result.stopped === undefined && result.failed === 0;
   const goOn = isOver ? null : `${carrying.resume} --resume ${planFile}`;
   return {
-    json: { ...json, planFile, journal: files.journal, goOn, result: toldResult(result) },
+    json: { ...json, planFile, journal: files.journal, goOn, result: resultJson(result) },
     text: [
       resultText(plan, result),
-      ...(result.cameBack > 0 ? [`see why: ${lookAgain(carrying)}`] : []),
-      ...(goOn === null ? [] : [`go on with: ${goOn}${paceText(plan, "\nat its own pace: ")}`]),
+      ...(result.cameBack > 0 ? [`see why: ${groupsCommand(carrying)}`] : []),
+      ...(goOn === null ? [] : [`continue with: ${goOn}${paceText(plan, "\nat the plan's pace: ")}`]),
       `each message: anybroker dlq report ${planFile}`,
     ].join("\n"),
     errors: [...(result.error === undefined ? [] : [result.error]), ...result.failures.map(({ error }) => error)],
@@ -153,8 +153,8 @@ export async function carryOut(frame: Frame, carrying: Carrying): Promise<Ended>
   };
 }
 
-/** What came back, by the run that stands in a header of it. */
-function lookAgain({ planned: { plan }, destination }: Carrying): string {
+/** The command that shows what came back, by the run's id in a header. */
+function groupsCommand({ planned: { plan }, destination }: Carrying): string {
   return `anybroker dlq groups ${destination} 'header.anybroker-replay-run = ${plan.run}'`;
 }
 
@@ -162,16 +162,16 @@ async function running(frame: Frame, { planned }: Carrying, journal: Journal): P
   const { plan } = planned;
   const { terminal } = frame;
   const bar = progressBar(terminal, plan.action, plan.count);
-  // Where nothing is drawn it would be silent for minutes.
-  let told: Progress["waitsFor"] = null;
+  // Without a progress bar, notes show what the run waits for.
+  let noted: Progress["waitsFor"] = null;
   const isSilent = terminal.progressStream === undefined && !terminal.json;
   try {
     return await planned.run({
       journal,
       signal: frame.interruption.signal,
       onProgress({ done, failed, left, cameBack, step, waitsFor }) {
-        if (isSilent && waitsFor !== null && waitsFor !== told) terminal.note(`sent ${done}: ${WAITING[waitsFor]}`);
-        told = waitsFor;
+        if (isSilent && waitsFor !== null && waitsFor !== noted) terminal.note(`sent ${done}: ${WAITING[waitsFor]}`);
+        noted = waitsFor;
         const details = [
           failed > 0 ? `${failed} failed` : "",
           cameBack > 0 ? `${cameBack} came back` : "",
@@ -188,19 +188,19 @@ async function running(frame: Frame, { planned }: Carrying, journal: Journal): P
 
 const WAITING: Readonly<Record<NonNullable<Progress["waitsFor"]>, string>> = Object.freeze({
   backlog: "waiting until it is handled",
-  returns: "watching whether it comes back",
+  returns: "watching for messages that come back",
 });
 
-/** How fast, and how far without looking; empty for all at once. */
+/** The rate and the ramp; empty for all at once. */
 function paceText({ rate, ramp }: Pick<Plan, "rate" | "ramp">, before: string): string {
   const parts = [
-    ...(rate === null ? [] : [`${rate} a second at most`]),
+    ...(rate === null ? [] : [`at most ${rate} per second`]),
     ...(ramp === null
       ? []
       : [
-          `${ramp.first} first, then ${ramp.factor} times as many at each step`,
-          `each watched for ${formatDuration(ramp.observeMs)} once it is handled`,
-          `no more when over ${ramp.tolerate} came back`,
+          `${ramp.first} first, then ${ramp.factor} times as many in each step`,
+          `each step watched for ${formatDuration(ramp.observeMs)} after it is handled`,
+          `stops when more than ${ramp.tolerate} came back`,
         ]),
   ];
   return parts.length === 0 ? "" : `${before}${parts.join(", ")}`;
@@ -212,10 +212,10 @@ function planText({ planned: { plan }, more = "" }: Carrying): string {
   );
   return [
     `${plan.action} ${plan.count} dead letters of ${plan.source}${where.length === 0 ? "" : `: ${where.join(", ")}`}`,
-    ...plan.refused.map(({ why, count, example }) => `left alone: ${count}, ${why} (such as ${example})`),
-    ...(plan.beyondLimit > 0 ? [`${plan.beyondLimit} more are beyond the limit`] : []),
+    ...plan.refused.map(({ why, count, example }) => `refused: ${count}, ${why} (such as ${example})`),
+    ...(plan.beyondLimit > 0 ? [`${plan.beyondLimit} more are over the limit`] : []),
     ...(plan.rate === null && plan.ramp === null ? [] : [paceText(plan, "pace: ")]),
-    ...(plan.edit === null ? [] : [`each edited by ${plan.edit === "function" ? "the script" : "the patch"}`]),
+    ...(plan.edit === null ? [] : [`each is edited by ${plan.edit === "function" ? "the script" : "the patch"}`]),
     ...(more === "" ? [] : [more]),
     ...unseenText(plan),
   ].join("\n");
@@ -225,19 +225,19 @@ function resultText({ action }: Plan, result: RunResult): string {
   const { done, failed, left, missing, missingWhy, missed, cameBack, unproven, stopped, error, failures } = result;
   const counts = [
     `${action === "replay" ? "sent back" : "discarded"} ${done}`,
-    ...(failed > 0 ? [`${failed} failed and stand as before`] : []),
-    ...(left > 0 ? [`${left} left as they were`] : []),
-    ...(missing > 0 ? [`${missing} were not there any more`] : []),
-    ...(cameBack > 0 ? [`${cameBack} came back dead`] : []),
+    ...(failed > 0 ? [`${failed} failed and stay`] : []),
+    ...(left > 0 ? [`${left} were not edited and stay`] : []),
+    ...(missing > 0 ? [`${missing} are missing`] : []),
+    ...(cameBack > 0 ? [`${cameBack} came back`] : []),
   ];
   const why = Object.entries(missingWhy)
     .filter(([, count]) => count > 0)
     .map(([name, count]) => {
       const such = missed.find((one) => one.why === name);
       const now = such?.now === null || such === undefined ? "" : `, now ${such.now}`;
-      return `not there: ${count} ${GONE[name as MissingReason]}${such === undefined ? "" : ` (such as ${such.id}${now})`}`;
+      return `missing: ${count} ${GONE[name as MissingReason]}${such === undefined ? "" : ` (such as ${such.id}${now})`}`;
     });
-  const blind = `after ${unproven} ${unproven === 1 ? "step" : "steps"} nobody could tell whether it was handled yet, since the broker does not tell what consumers hold: the watch has to be longer than handling and retries`;
+  const blind = `after ${unproven} ${unproven === 1 ? "step" : "steps"} it was unknown whether consumers had handled what was sent, since the broker does not report what they hold: watch longer than handling and retries take`;
   return [
     counts.join(", "),
     ...why,
@@ -249,30 +249,30 @@ function resultText({ action }: Plan, result: RunResult): string {
 
 const GONE: Readonly<Record<MissingReason, string>> = Object.freeze({
   handled: "done by an earlier part of this run",
-  "dead-again": "sent back meanwhile, and dead again under a new id",
-  removed: "removed or sent back by somebody else",
-  unknown: "gone, or in the hands of somebody else, which this broker does not tell",
+  "dead-again": "sent back by others, and dead-lettered again under a new id",
+  removed: "removed or sent back by others",
+  unknown: "removed, or held by others; this broker does not report which",
 });
 
 const WHY: Readonly<Record<NonNullable<RunResult["stopped"]>, string>> = Object.freeze({
-  cancelled: "it was interrupted, and what was under way is finished",
-  "failed-again": "too many came back to the dead letters",
+  cancelled: "it was interrupted; messages in progress were finished",
+  "failed-again": "too many came back",
   unhandled:
-    "nobody handled what was sent in time, so that nobody knows whether it would come back; see that consumers run",
-  held: "somebody else holds what is left",
-  error: "something that would meet every message",
+    "consumers did not handle what was sent in time, so it is unknown whether it would come back; check that consumers run",
+  held: "others hold what is left",
+  error: "an error that would hit every message",
 });
 
-function toldResult(result: RunResult): Readonly<Record<string, unknown>> {
+function resultJson(result: RunResult): Readonly<Record<string, unknown>> {
   const { error, failures, stopped = null, run: _, action: __, selected: ___, ...counts } = result;
   return {
     ...counts,
     stopped,
-    error: error === undefined ? null : toldProblem(error),
+    error: error === undefined ? null : problemJson(error),
     failures: failures.map(({ id, messageId, error: problem }: Failure) => ({
       id,
       messageId,
-      ...toldProblem(problem),
+      ...problemJson(problem),
     })),
   };
 }

@@ -10,14 +10,14 @@ import { Terminal } from "./terminal.ts";
 
 const CLOSING_MS = 10_000;
 
-/** Runs a command line. Resolves with the code to exit with, when everything is closed. Never rejects. */
+/** Runs a command line. Resolves with the exit code when everything is closed. Never rejects. */
 export async function run(line: readonly string[], context: Context): Promise<number> {
   const { stderr, env } = context;
   const secrets = new Secrets(env);
-  // A word in the wrong place is repeated to whoever wrote it.
+  // Errors may quote any word of the line.
   for (const word of line) secrets.addWord(word);
   const interruption = new Interruption(context);
-  // Until the line is read, as far as it can be seen.
+  // Until the line is parsed.
   let reporting: ErrorReporting = {
     stderr,
     env,
@@ -43,13 +43,13 @@ export async function run(line: readonly string[], context: Context): Promise<nu
   }
 }
 
-/** What the configuration closes. The result stands, however long that takes. */
-async function closed({ close }: Configuration, context: Context, terminal: Terminal): Promise<void> {
+/** Closes the configuration. A slow close does not change the command's result. */
+async function closeConfiguration({ close }: Configuration, context: Context, terminal: Terminal): Promise<void> {
   if (close === undefined) return;
   const late = new CommandError("configuration", "");
   await unlessLate(Promise.resolve(close()), context, CLOSING_MS, () => late).catch((error: unknown) => {
     if (error !== late) throw error;
-    terminal.note(`close() of the configuration did not end within ${CLOSING_MS / 1_000} s, and is left behind`);
+    terminal.note(`close() of the configuration did not end within ${CLOSING_MS / 1_000} s`);
   });
 }
 
@@ -70,6 +70,6 @@ async function runVerb(
     else if (text !== "") terminal.note(text);
     return { exit, errors };
   } finally {
-    await closed(configuration, context, terminal);
+    await closeConfiguration(configuration, context, terminal);
   }
 }

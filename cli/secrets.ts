@@ -1,20 +1,19 @@
 import { secretForms, withoutForms } from "../core/secret-forms.ts";
 
 const MASK = "***";
-/** Names of variables and URL parameters whose values are nobody's to read. */
+/** Names of variables and URL parameters with secret values. */
 const SECRET_NAME = /pass(word|wd)?$|secret|token|credential|api_?key|access_?key$/i;
 
-/** What a URL begins with where slashes were forgotten, as in `amqp:user:password@host`. */
+/** The beginning of a URL with missing slashes, as in `amqp:user:password@host`. */
 const TOO_FEW_SLASHES = /^([a-z][a-z0-9+.-]*:)\/?(?!\/)(?=.*@)/is;
-/** Of a text that is a URL as a whole, and whose password may hold anything. */
+/** For a text that is one URL: its password may have any characters. */
 const WHOLE_LOGIN = /^[a-z][a-z0-9+.-]*:\/\/(.*)@/is;
 const BARE_LOGIN = /^([\w.%+-]+):(\S+)@[^\s@]*$/;
 const PARAMETER = /([?&])([\w.-]{1,64})=([^&#\s"'<>]*)/g;
 
 /**
- * A text as it may be printed: whatever looks like a URL without user and password, and without the values of parameters
- * whose names tell of a secret. Rather too much is taken out than too little. In time that grows with the text alone, since
- * the text may be anybody's.
+ * Masks a text for output: users and passwords in URLs, and the values of parameters with secret names. Masks rather too
+ * much. Takes linear time, since the text may come from outside.
  */
 export function redacted(text: string): string {
   let shown = "";
@@ -29,7 +28,7 @@ export function redacted(text: string): string {
   );
 }
 
-/** JSON as it may be printed: as {@link redacted}, but for bodies and headers of messages, which are somebody's data as it is. */
+/** Masks JSON as {@link redacted} does, except bodies and headers of messages, which are shown as they are. */
 export function redactedJson(json: object): object {
   const text = JSON.stringify(json);
   return redacted(text) === text ? json : (withoutLogins(JSON.parse(text)) as object);
@@ -45,17 +44,17 @@ function withoutLogins(value: unknown): unknown {
 
 const CONTENT: readonly string[] = ["body", "headers"];
 
-/** A URL as it may be shown, also if it is none: see {@link redacted}. */
+/** Masks a URL, also a malformed one; see {@link redacted}. */
 export function maskUrl(url: string): string {
   return redacted(url.replace(TOO_FEW_SLASHES, "$1//"));
 }
 
-/** Whether a text is a URL of a broker, and no name. */
+/** Whether a text is a URL, not a name. */
 export function isUrl(text: string): boolean {
   return /^[a-z][a-z0-9+.-]*:/i.test(text);
 }
 
-/** Where user and password stand in a text, up to the `@` behind them. */
+/** The positions of users and passwords in a text, up to the `@`. */
 function* loginsIn(text: string): Generator<readonly [from: number, to: number]> {
   const ends = /[\s"'<>`]|$/g;
   let end = -1;
@@ -68,20 +67,20 @@ function* loginsIn(text: string): Generator<readonly [from: number, to: number]>
       lastAt = text.lastIndexOf("@", end - 1);
     }
     const [authority = ""] = text.slice(start, end).split(/[/?#]/, 1);
-    // A password may hold what should have been escaped, such as `/` and `@`.
+    // A password may have unescaped characters, such as `/` and `@`.
     const login = authority.includes(":") ? lastAt : start + authority.lastIndexOf("@");
     if (login >= start) yield [start, login];
     at = text.indexOf("://", Math.max(start, login));
   }
 }
 
-/** A secret, and whose it is. */
+/** A secret with its user. */
 interface Secret {
   readonly value: string;
   readonly user?: string | undefined;
 }
 
-/** The secrets that URLs in a text hold, as they are written and as they are meant. */
+/** The secrets in URLs of a text, as written and decoded. */
 function secretsIn(given: string): Secret[] {
   const text = given.replace(TOO_FEW_SLASHES, "$1//");
   const [, whole = ""] = WHOLE_LOGIN.exec(text) ?? [];
@@ -106,11 +105,11 @@ function decoded(text: string): string {
   }
 }
 
-/** Takes known secrets out of what is said of errors. A net: errors of the library hold none, those of others may. */
+/** Masks known secrets in errors. Errors of the library have none; those of others may. */
 export class Secrets {
   readonly #known = new Set<string>();
 
-  /** Of an environment: the values of variables whose names tell of a secret, and the passwords in URLs. */
+  /** Collects the values of variables with secret names, and the passwords in URLs. */
   constructor(env: Readonly<Record<string, string | undefined>>) {
     for (const [name, value] of Object.entries(env)) {
       if (value === undefined) continue;
@@ -119,7 +118,7 @@ export class Secrets {
     }
   }
 
-  /** Of a word of the command line: those of URLs, and of a login whose URL lacks its beginning, `user:password@host`. */
+  /** Adds the secrets of a word of the command line: of URLs, and of `user:password@host`. */
   addWord(word: string): void {
     this.addUrlsIn(word);
     const [, user, value] = BARE_LOGIN.exec(word) ?? [];
@@ -134,7 +133,7 @@ export class Secrets {
     for (const form of secretForms(value, user)) this.#known.add(form);
   }
 
-  /** The text without any of them, in no form that {@link secretForms} knows; and {@link redacted}. */
+  /** Masks all known secrets, in the forms of {@link secretForms}, and applies {@link redacted}. */
   masked(text: string): string {
     return redacted(withoutForms(text, this.#known));
   }

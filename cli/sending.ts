@@ -15,16 +15,16 @@ import { destinationOf, type Target } from "./target.ts";
 import { progressBar } from "./terminal.ts";
 import type { Ended } from "./verb.ts";
 
-/** How a body on the command line is meant. */
+/** The form of a body on the command line. */
 export interface BodyForm {
-  /** A JSON text, not JSON. */
+  /** A text, not JSON. */
   readonly text: boolean;
-  /** The bytes as they are. */
+  /** Bytes, without codec and schema. */
   readonly raw: boolean;
   readonly contentType: string | undefined;
 }
 
-/** The body that bytes are. Throws a `CommandError` that holds nothing of it. `where` is said of what is wrong. */
+/** Parses a body. Throws a `CommandError` that quotes nothing of it; `where` names the body. */
 export function bodyOf(bytes: Uint8Array, { text, raw }: BodyForm, where: string): unknown {
   if (raw) return bytes;
   const decoded = Buffer.from(bytes).toString("utf8");
@@ -32,12 +32,12 @@ export function bodyOf(bytes: Uint8Array, { text, raw }: BodyForm, where: string
   return jsonOf(
     decoded,
     where,
-    `quote it for the shell, as in '{"id":"o-1"}', or give --text or --raw`,
-    "give --raw with --content-type application/json, which sends the bytes as they are",
+    `quote it for the shell, as in '{"id":"o-1"}', or use --text or --raw`,
+    "use --raw with --content-type application/json, which sends the bytes unchanged",
   );
 }
 
-/** A destination that takes bytes as they are, and no schema: for `--raw`. */
+/** The destination for `--raw`: bytes without codec and schema. */
 function rawDestination<Of extends Queue<never, unknown> | Topic<never, unknown>>(of: Of, contentType?: string): Of {
   const codec: Codec = {
     contentType: contentType ?? "application/octet-stream",
@@ -48,7 +48,7 @@ function rawDestination<Of extends Queue<never, unknown> | Topic<never, unknown>
   return { ...of, schema: undefined, options: { ...options, codec } };
 }
 
-/** Headers from `name=value`. Throws a `CommandError` for what is none. */
+/** Parses headers `name=value`. Throws a `CommandError`. */
 export function headersOf(given: readonly string[]): Readonly<Record<string, string>> {
   const headers: Record<string, string> = Object.create(null);
   for (const text of given) {
@@ -65,7 +65,7 @@ type AnyQueue = Queue<unknown>;
 type AnyTopic = Topic<unknown>;
 type Send = (body: unknown) => Promise<Receipt>;
 
-/** Where bodies come from, and how they are sent. */
+/** The bodies to send, and how. */
 interface Sending {
   readonly body: string | undefined;
   readonly file: string | undefined;
@@ -76,7 +76,7 @@ interface Sending {
   readonly dryRun: boolean;
 }
 
-/** What `send` and `publish` both tell. */
+/** The JSON of `send` and `publish`. */
 export const SENT_JSON = {
   broker: "the broker as it was chosen, without secrets",
   destination: "where to, as in `orders`",
@@ -91,7 +91,7 @@ export const SENT_JSON = {
 const MOST_LISTED = 100;
 const MOST_AT_ONCE = 1_000;
 
-/** Sends what was asked for to a queue or topic, and tells what became of it. */
+/** Sends all messages to a queue or topic, and reports the result. */
 export async function sendAll(frame: Frame, target: Target, sending: Sending): Promise<Ended> {
   const { form, options, dryRun } = sending;
   const destination = form.raw ? rawDestination(target.destination, form.contentType) : target.destination;
@@ -125,16 +125,16 @@ function senderOf(
 
 function checkSending({ body, file, lines, fromLine, options }: Sending): void {
   if ((body === undefined) === (file === undefined)) {
-    throw new CommandError("usage", "give the message itself, or --file with where it is (- is stdin)");
+    throw new CommandError("usage", "pass the message, or --file with its file (- is stdin)");
   }
   if (lines && file === undefined)
-    throw new CommandError("usage", "--lines needs --file: a file of one message a line, or -");
+    throw new CommandError("usage", "--lines needs --file: a file with one message per line, or -");
   if (lines && options.id !== undefined)
     throw new CommandError("usage", "--id is for one message, and --lines sends many");
   if (!lines && fromLine !== 1) throw new CommandError("usage", "--from-line needs --lines");
 }
 
-/** Counts what becomes of messages. */
+/** The results of sends. */
 interface Sent {
   sent: number;
   readonly ids: string[];
@@ -144,7 +144,7 @@ interface Sent {
   exit: ExitName;
 }
 
-/** What is wrong with a single message is said before anything is connected. */
+/** Reads a single message before anything is connected. */
 async function readBody({ context, interruption }: Frame, { body, file, form }: Sending): Promise<unknown> {
   const bytes = body === undefined ? await readBytes(file ?? "-", context, interruption.signal) : Buffer.from(body);
   return bodyOf(bytes, form, "the message");
@@ -171,14 +171,14 @@ async function sent(
       ({ line, code, message }) => `${sending.lines ? `line ${line}: ` : ""}${paint.red(code)} ${message}`,
     ),
     ...(failed > failures.length ? [`and ${failed - failures.length} more failed`] : []),
-    ...(stopped ? [`stopped; go on with --from-line ${nextLine}`] : []),
+    ...(stopped ? [`stopped; continue with --from-line ${nextLine}`] : []),
   ].join("\n");
   const partly = stopped || (failed > 0 && tally.sent > 0);
   const json = { broker: label, destination: target.name, dryRun, sent: tally.sent, failed, ids, failures, nextLine };
   return { json, text, errors: tally.errors, exit: partly ? "partly" : tally.exit };
 }
 
-/** Resolves with the line to go on with if it was interrupted. Everything before has its end by then. */
+/** Sends lines. If it was interrupted, resolves with the line to continue with; all earlier lines have ended. */
 async function sendLines(frame: Frame, sending: Sending, send: Send, tally: Sent): Promise<number | null> {
   const { context, interruption, terminal } = frame;
   const { file, fromLine, form } = sending;

@@ -10,25 +10,25 @@ import type { Frame } from "./frame.ts";
 import { ADDRESS_SYNTAX, describeDestination, destinationOf, findTarget } from "./target.ts";
 import type { Paint } from "./terminal.ts";
 
-/** What stands on the broker in place of a destination. */
+/** The state of a destination on the broker. */
 export type Standing = "same" | "missing" | "different" | "undeclared" | "unknown";
 
-/** A problem, as JSON has it. */
-export interface ToldProblem {
+/** The JSON of a problem. */
+export interface ProblemJson {
   readonly code: string;
   readonly message: string;
 }
 
-/** A destination, and what stands for it. */
+/** A destination compared with the broker. */
 export interface Compared {
   readonly destination: string;
   readonly standing: Standing;
-  readonly problems: readonly ToldProblem[];
-  /** What may have been meant, where nothing is there by that name and something has a similar one. */
+  readonly problems: readonly ProblemJson[];
+  /** A similar name that exists, if this one is missing. */
   readonly meant?: string;
 }
 
-/** The destinations that addresses name, or else all of the configuration. Throws a `CommandError` if there are none. */
+/** The named destinations, or else those of the configuration. Throws a `CommandError` if there are none. */
 export function wantedDestinations({ configuration }: Frame, addresses: readonly string[]): readonly Destination[] {
   const { destinations = [] } = configuration;
   const wanted =
@@ -40,7 +40,7 @@ export function wantedDestinations({ configuration }: Frame, addresses: readonly
   );
 }
 
-/** Destinations as an adapter is told of them. Throws `conflict` where two contradict each other. */
+/** The declarations of destinations for an adapter. Throws `conflict` if two contradict each other. */
 export function declarationsOf(destinations: readonly Destination[]): Declarations {
   const declarations = new Declarations();
   for (const one of destinations) {
@@ -51,7 +51,7 @@ export function declarationsOf(destinations: readonly Destination[]): Declaratio
   return declarations;
 }
 
-/** Looks what stands on an open broker for each destination. Changes nothing. */
+/** Compares each destination with an open broker. Changes nothing. */
 export async function compare(adapter: Adapter, destinations: readonly Destination[]): Promise<readonly Compared[]> {
   const compared: Compared[] = [];
   for (const destination of destinations) {
@@ -60,7 +60,7 @@ export async function compare(adapter: Adapter, destinations: readonly Destinati
     compared.push({
       destination: describeDestination(destination),
       standing: problems.length === 0 && unverified.length > 0 ? "unknown" : standingOf(problems),
-      problems: [...problems, ...unverified].map(toldProblem),
+      problems: [...problems, ...unverified].map(problemJson),
     });
   }
   return compared;
@@ -74,8 +74,8 @@ interface Verified {
 
 async function verified(adapter: Adapter, topology: Topology): Promise<Verified> {
   try {
-    const byItself = adapter.name === "rabbitmq" ? (adapter as Partial<RabbitMQAdapter>).verify?.(topology) : undefined;
-    return (await byItself) ?? { problems: await adapter.declare(topology), unverified: [] };
+    const own = adapter.name === "rabbitmq" ? (adapter as Partial<RabbitMQAdapter>).verify?.(topology) : undefined;
+    return (await own) ?? { problems: await adapter.declare(topology), unverified: [] };
   } catch (error) {
     if (isMessagingError(error)) return { problems: [error], unverified: [] };
     throw error;
@@ -89,18 +89,18 @@ function standingOf(problems: readonly MessagingError[]): Standing {
   return codes.every((code) => code === "not-found") ? "missing" : "unknown";
 }
 
-/** A problem in JSON. */
-export function toldProblem({ code, message }: MessagingError): ToldProblem {
+/** The JSON of a problem. */
+export function problemJson({ code, message }: MessagingError): ProblemJson {
   return { code, message };
 }
 
-/** What a move between two brokers means, as people read it: what is refused first. */
+/** The text of a comparison of two brokers. Refused destinations come first. */
 export function planText(
   paint: Paint,
   from: string,
   to: string,
   { differences }: Comparison,
-  refused: readonly ToldProblem[],
+  refused: readonly ProblemJson[],
 ): string {
   const rows = differences.map(({ name, from: before, to: after, kind, askedBy, note }) => [
     name,
@@ -112,15 +112,15 @@ export function planText(
   ]);
   const verdict =
     refused.length === 0
-      ? paint.green("the target takes every destination")
+      ? paint.green("the target broker takes every destination")
       : [
-          paint.red("the target refuses:"),
+          paint.red("the target broker refuses:"),
           ...refused.map(({ code, message }) => `  ${paint.red(code)} ${message}`),
         ].join("\n");
   const table =
     rows.length === 0
-      ? "the two are alike in everything"
-      : columns(paint, ["", "FROM", "TO", "", "ASKED FOR BY", "ON THE TARGET"], rows);
+      ? "the two brokers do not differ"
+      : columns(paint, ["", "FROM", "TO", "", "USED BY", "ON THE TARGET"], rows);
   return [`from ${paint.bold(from)}\nto   ${paint.bold(to)}`, verdict, table].join("\n\n");
 }
 
@@ -133,7 +133,7 @@ function paintKind(paint: Paint, kind: Difference["kind"]): string {
   return kind === "emulated" ? paint.yellow(kind) : paint.green(kind);
 }
 
-/** How far a broker supports something, in its colour. */
+/** Paints a support level. */
 export function paintSupport(paint: Paint, support: string): string {
   if (support === "native") return paint.green(support);
   return support === "emulated" ? paint.yellow(support) : paint.red(support);

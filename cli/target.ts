@@ -1,6 +1,6 @@
 import type { StartPosition } from "../core/adapter.ts";
 import { parseWorkAddress } from "../core/adapter-support.ts";
-import { type Address, addressName, workAddress } from "../core/address.ts";
+import { addressName, type TopicAddress, type WorkAddress, workAddress } from "../core/address.ts";
 import {
   type Destination,
   type Queue,
@@ -14,7 +14,7 @@ import { isMessagingError } from "../core/errors.ts";
 import { parseDuration } from "../patterns/dead-letters/filter.ts";
 import { CommandError } from "./exit-codes.ts";
 
-/** What an address on the command line may say of a destination that the configuration does not have. */
+/** The options in an address, for a destination without configuration. */
 interface AddressOptions {
   readonly ordered?: true;
   readonly durable?: true;
@@ -24,7 +24,7 @@ interface AddressOptions {
   readonly from?: StartPosition;
 }
 
-/** An address as it was written. */
+/** A parsed address. */
 interface ParsedAddress {
   readonly kind: "queue" | "topic" | undefined;
   readonly name: string;
@@ -32,7 +32,7 @@ interface ParsedAddress {
   readonly options: AddressOptions;
 }
 
-/** How addresses are written, for messages and help texts. */
+/** Examples of addresses, for messages and help texts. */
 export const ADDRESS_SYNTAX = "queue:orders, topic:order.placed or topic:order.placed/billing";
 
 const QUEUE_OPTIONS = ["ordered", "durable", "priorities", "ttl"];
@@ -40,14 +40,14 @@ const TOPIC_OPTIONS = ["ordered", "durable", "ttl"];
 const SUBSCRIPTION_OPTIONS = ["filter", "from"];
 
 /**
- * Reads `orders`, `queue:orders,ordered,priorities=5,ttl=1h`, `topic:geo/us,filter=geo.us.#,from=earliest`. Throws a
- * `CommandError` for what cannot be read. Names are checked by whoever uses them.
+ * Parses an address: `orders`, `queue:orders,ordered,priorities=5,ttl=1h`, `topic:geo/us,filter=geo.us.#,from=earliest`.
+ * Throws a `CommandError`. The caller checks names.
  */
 export function parseAddress(text: string): ParsedAddress {
   const [place = "", ...settings] = text.split(",");
   const [, prefix, path = ""] = /^(?:([a-z]+):)?(.*)$/s.exec(place) ?? [];
   if (prefix !== undefined && prefix !== "queue" && prefix !== "topic")
-    throw unreadable(text, `"${prefix}:" is neither`);
+    throw unreadable(text, `"${prefix}:" is neither queue: nor topic:`);
   const slash = path.indexOf("/");
   const name = slash < 0 ? path : path.slice(0, slash);
   const subscription = slash < 0 ? undefined : path.slice(slash + 1);
@@ -69,7 +69,8 @@ function optionsOf(text: string, settings: readonly string[], allowed: readonly 
   for (const setting of settings) {
     const [name = "", ...rest] = setting.split("=");
     const value = rest.length === 0 ? undefined : rest.join("=");
-    if (!allowed.includes(name)) throw unreadable(text, `"${name}" is none of its options: ${allowed.join(", ")}`);
+    if (!allowed.includes(name))
+      throw unreadable(text, `it has no option "${name}"; the options are ${allowed.join(", ")}`);
     if (name === "ordered" || name === "durable") {
       if (value !== undefined) throw unreadable(text, `"${name}" takes no value`);
       options[name] = true;
@@ -83,7 +84,7 @@ function optionsOf(text: string, settings: readonly string[], allowed: readonly 
 }
 
 function wholeNumber(text: string, value: string): number {
-  if (!/^\d{1,9}$/.test(value)) throw unreadable(text, `"${value}" is no whole number`);
+  if (!/^\d{1,9}$/.test(value)) throw unreadable(text, `"${value}" is no integer from 0 up`);
   return Number(value);
 }
 
@@ -94,7 +95,7 @@ function position(text: string, value: string): StartPosition {
   return time;
 }
 
-/** Milliseconds of a text such as `90s`. Throws a `CommandError` that names the option. */
+/** Parses a duration such as `90s`, in milliseconds. Throws a `CommandError` with the option's name. */
 export function duration(option: string, value: string): number {
   const milliseconds = parseDuration(value);
   if (milliseconds !== undefined) return milliseconds;
@@ -108,32 +109,36 @@ function unreadable(text: string, why: string): CommandError {
   );
 }
 
-/** A destination that a command works on. */
+/** The destination of a command. */
 export interface Target {
   readonly destination: Queue<never, unknown> | Topic<never, unknown>;
-  /** Of a topic, if one was named. */
+  /** The subscription of a topic, if named. */
   readonly subscription: Subscription | undefined;
-  /** As people read it: `orders`, `order.placed..billing`. */
+  /** For messages: `orders`, `order.placed..billing`. */
   readonly name: string;
   /** Whether the configuration has it, with its schema and options. */
   readonly configured: boolean;
 }
 
-/** What a broker object has to declare or verify for a target. */
+/** The destination of a target, for a broker object. */
 export function destinationOf({ destination, subscription: sub }: Target): Destination {
   return sub ?? destination;
 }
 
-/** Where messages for a target are sent. */
-export function addressOf({ destination, subscription: sub }: Target): Address {
-  return sub === undefined
-    ? { kind: destination.kind, name: destination.name }
-    : workAddress(destination.name, sub.name);
+/** The address of a target. */
+export function addressOf(target: Target): WorkAddress | TopicAddress {
+  return placeOf(destinationOf(target));
+}
+
+/** The address of a destination. */
+export function placeOf(destination: Destination): WorkAddress | TopicAddress {
+  if (destination.kind === "subscription") return workAddress(destination.topic.name, destination.name);
+  return { kind: destination.kind, name: destination.name };
 }
 
 /**
- * The destination that an address on the command line names: as the configuration has it, or as written, by `queue:` or
- * `topic:`. Throws a `CommandError` that says how to write it.
+ * Finds the destination of an address: in the configuration, or as written with `queue:` or `topic:`. Throws a `CommandError`
+ * with the right syntax.
  */
 export function findTarget(text: string, known: readonly Destination[]): Target {
   const parsed = parseAddress(text);
@@ -143,10 +148,7 @@ export function findTarget(text: string, known: readonly Destination[]): Target 
     if (others.length > 0)
       throw new CommandError("usage", `${text} is both a queue and a topic: write queue:${text} or topic:${text}`);
     if (Object.keys(parsed.options).length > 0) {
-      throw new CommandError(
-        "usage",
-        `${first.name} has its options from the configuration; leave out those in ${text}`,
-      );
+      throw new CommandError("usage", `${first.name} has its options in the configuration; remove those in ${text}`);
     }
     return first;
   }
@@ -155,8 +157,8 @@ export function findTarget(text: string, known: readonly Destination[]): Target 
 }
 
 /**
- * As {@link findTarget}, where only a queue or a subscription can be meant: a name that the configuration does not have is
- * taken for one on the broker, `order.placed..billing` for a subscription.
+ * As {@link findTarget}, for commands on queues and subscriptions: an unknown name is a queue on the broker, and
+ * `order.placed..billing` a subscription.
  */
 export function findWorkTarget(text: string, known: readonly Destination[]): Target {
   const parsed = parseAddress(text);
@@ -175,7 +177,7 @@ function inConfiguration({ kind, name, subscription: sub }: ParsedAddress, known
     if (one.kind === "subscription" && kind !== "queue") {
       const full = addressName(workAddress(one.topic.name, one.name));
       const asPath = one.topic.name === name && one.name === sub;
-      // As the output of commands has it: order.placed..billing.
+      // As commands print it: order.placed..billing.
       const asName = sub === undefined && name === full;
       if (asPath || asName) targets.push({ destination: one.topic, subscription: one, name: full, configured: true });
     }
@@ -211,13 +213,12 @@ function asWritten({ name, subscription: sub, options }: ParsedAddress, kind: "q
 function unknownName({ name, subscription: sub }: ParsedAddress, known: readonly Destination[]): CommandError {
   const shown = sub === undefined ? name : `${name}/${sub}`;
   const names = [...new Set(known.map(describeDestination))].join(", ");
-  const has =
-    known.length === 0 ? "there is no configuration that names destinations" : `the configuration has ${names}`;
+  const has = known.length === 0 ? "no configuration has destinations" : `the configuration has ${names}`;
   const how = sub === undefined ? `queue:${name} or topic:${name}/subscription` : `topic:${shown}`;
-  return new CommandError("usage", `"${shown}" is not known: ${has}. Otherwise write what it is: ${how}`);
+  return new CommandError("usage", `"${shown}" is unknown: ${has}. Otherwise write its kind: ${how}`);
 }
 
-/** As it is written on a command line. */
+/** The address of a destination on a command line. */
 export function describeDestination(destination: Destination): string {
   if (destination.kind === "subscription") return `topic:${destination.topic.name}/${destination.name}`;
   return `${destination.kind}:${destination.name}`;

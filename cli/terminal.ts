@@ -5,12 +5,12 @@ import type { Context, Output } from "./context.ts";
 import { CommandError } from "./exit-codes.ts";
 import { redacted, redactedJson } from "./secrets.ts";
 
-/** What a terminal might obey, or show as something else than it is: controls, marks of direction, line separators. */
+/** Characters that terminals may interpret: controls, marks of direction, line separators. */
 const CONTROLS = /[\p{Cc}\p{Cf}\u2028\u2029]/gu;
-/** The same, but for the ends of lines. */
+/** The same, except line ends. */
 const CONTROLS_IN_LINES = /(?!\n)[\p{Cc}\p{Cf}\u2028\u2029]/gu;
 /** The colours that `paintOf` writes. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: this is how a terminal is told of colours
+// biome-ignore lint/suspicious/noControlCharactersInRegex: terminals read colours as control characters
 const COLOUR = /(\u001b\[\d{1,2}m)/;
 
 const SHORT: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
@@ -25,24 +25,24 @@ function hexadecimal(code: number, digits: number): string {
   return code.toString(16).padStart(digits, "0");
 }
 
-/** Anybody's text on one line, safe to print: whatever a terminal might obey is shown as an escape. */
+/** Makes a text from outside safe to print on one line: control characters become escapes. */
 export function printable(text: string): string {
   return text.toWellFormed().replace(CONTROLS, escaped);
 }
 
-/** As {@link printable}, with the ends of lines kept. */
+/** As {@link printable}, but keeps line ends. */
 export function printableLines(text: string): string {
   return text.toWellFormed().replace(CONTROLS_IN_LINES, escaped);
 }
 
-/** JSON on one line that is as safe to print; `JSON.parse` gives back the same. */
+/** Formats JSON on one line, safe to print. `JSON.parse` returns the same value. */
 export function printableJson(value: object): string {
   return JSON.stringify(value).replace(CONTROLS, (character) =>
     Array.from({ length: character.length }, (_, at) => `\\u${hexadecimal(character.charCodeAt(at), 4)}`).join(""),
   );
 }
 
-/** The last net before a terminal: our own colours and ends of lines go through, where there are colours, and no other control. */
+/** The last check before a terminal: passes our own colours, if there are colours, and line ends; escapes other controls. */
 export function netted(text: string, colours: boolean): string {
   if (!colours) return printableLines(text);
   return text
@@ -51,7 +51,7 @@ export function netted(text: string, colours: boolean): string {
     .join("");
 }
 
-/** At most so many characters of a text, on one line. */
+/** The first `most` characters of a text, on one line. */
 export function preview(text: string, most: number): string {
   const line = printable(text.slice(0, most + 1));
   return line.length > most ? `${line.slice(0, most - 1)}…` : line;
@@ -59,28 +59,28 @@ export function preview(text: string, most: number): string {
 
 type Paints = (text: string) => string;
 
-/** Colours, where there are any. Each makes the text printable first, so that nobody's text brings colours of its own. */
+/** Colours, if there are any. Each makes the text printable first, so that texts from outside cannot add colours. */
 export interface Paint {
   readonly bold: Paints;
   readonly dim: Paints;
   readonly red: Paints;
   readonly green: Paints;
   readonly yellow: Paints;
-  /** How many characters fit on a line; undefined where there is no end to it. */
+  /** The width of a line; undefined without a limit. */
   readonly width: number | undefined;
 }
 
-/** What decides about colours. */
+/** The stream that decides about colours. */
 interface PaintedStream {
   readonly isTTY?: boolean;
 }
 
-/** Whether a stream gets colours: a terminal does, unless it or NO_COLOR (https://no-color.org) says no. */
+/** Whether a stream gets colours: a terminal does, unless TERM or NO_COLOR (https://no-color.org) disables them. */
 export function hasColours({ isTTY }: PaintedStream, env: Readonly<Record<string, string | undefined>>): boolean {
   return isTTY === true && (env.NO_COLOR ?? "") === "" && env.TERM !== "dumb";
 }
 
-/** The paint for a stream, and how wide that is. */
+/** The paint of a stream, with its width. */
 export function paintOf(colours: boolean, width?: number): Paint {
   const paint = (style: "bold" | "dim" | "red" | "green" | "yellow"): Paints => {
     if (!colours) return printable;
@@ -96,24 +96,24 @@ export function paintOf(colours: boolean, width?: number): Paint {
   };
 }
 
-/** Something that is drawn on a line of a terminal. */
+/** Something drawn on a line of a terminal. */
 interface Drawing {
-  /** What takes it off, until it is drawn the next time. */
+  /** The sequence that erases it until it is drawn again. */
   readonly erase: string;
-  /** Draws it for the last time, and gives the terminal back as it was. */
+  /** Draws it a last time, and restores the terminal. */
   stop(): void;
 }
 
 /**
- * How a command talks: results to stdout, as text or as JSON; everything else to stderr. Nothing leaves it with a login in a
- * URL, but for what messages hold, in JSON.
+ * The output of a command: results as text or JSON to stdout, everything else to stderr. Masks logins in URLs, except in
+ * bodies and headers of messages in JSON.
  */
 export class Terminal {
   /** Whether results are JSON. */
   readonly json: boolean;
-  /** For what goes to stdout. */
+  /** The paint of stdout. */
   readonly paint: Paint;
-  /** What is drawn on stderr, and drawn again and again. */
+  /** What is drawn repeatedly on stderr. */
   drawing: Drawing | undefined;
   readonly #context: Pick<Context, "stdin" | "stdout" | "stderr">;
   readonly #colours: { readonly out: boolean; readonly notes: boolean };
@@ -126,28 +126,28 @@ export class Terminal {
     this.paint = paintOf(this.#colours.out, stdout.isTTY === true ? stdout.columns : undefined);
   }
 
-  /** Whether results go to a terminal, which can be drawn over. */
+  /** Whether results go to a terminal that can be redrawn. */
   get isLive(): boolean {
     return this.#context.stdout.isTTY === true && !this.json;
   }
 
-  /** Where progress is drawn; undefined where it is not to be. */
+  /** The stream for progress; undefined if progress is not drawn. */
   get progressStream(): Output | undefined {
     return this.#context.stderr.isTTY === true ? this.#context.stderr : undefined;
   }
 
-  /** For what goes to stderr. */
+  /** The paint of stderr. */
   get notePaint(): Paint {
     return paintOf(this.#colours.notes);
   }
 
-  /** A result on a line, or several, of text; or as JSON on one line. Resolves when there is room for more. */
+  /** Writes a result as text, or as JSON on one line. Resolves when there is room for more. */
   async result(json: object, text: string): Promise<void> {
     if (this.json) await written(this.#context.stdout, `${printableJson(redactedJson(json))}\n`);
     else if (text !== "") await written(this.#context.stdout, `${shown(text, this.#colours.out)}\n`);
   }
 
-  /** Draws over what was drawn, on a live terminal: the cursor goes home, and what is left below is cleared. */
+  /** Redraws a live terminal from its top, and clears the rest. */
   async screen(text: string): Promise<void> {
     const lines = shown(text, this.#colours.out).split("\n");
     const drawn = lines.map((line) => `${line}\u001b[K`).join("\n");
@@ -159,34 +159,31 @@ export class Terminal {
     await written(this.#context.stdout, "\u001b[2J\u001b[H");
   }
 
-  /** Something beside the result, to stderr: in place of what is drawn there, which is drawn again below. */
+  /** Writes a note to stderr, above a drawing there. */
   note(text: string): void {
     void written(this.#context.stderr, `${this.drawing?.erase ?? ""}${shown(text, this.#colours.notes)}\n`);
   }
 
-  /** As {@link note}, at a Ctrl-C: the terminal has written ^C itself, wherever the cursor was. */
+  /** As {@link note}, at a Ctrl-C: the terminal has printed ^C itself. */
   interrupted(text: string): void {
     const start = this.drawing?.erase ?? "\n";
     void written(this.#context.stderr, `${start}${shown(text, this.#colours.notes)}\n`);
   }
 
-  /** Gives the terminal back as it was found: its cursor, and the wrapping of lines. */
+  /** Restores the terminal: its cursor and the wrapping of lines. */
   leave(): void {
     this.drawing?.stop();
   }
 
   /**
-   * Resolves if the answer is yes. Rejects with a `CommandError` if it is no, or if nobody can be asked; and with the
-   * signal's reason when it is aborted.
+   * Asks the question, and resolves if the answer is yes. Rejects with a `CommandError` if it is no, or if there is no
+   * terminal; rejects with the signal's reason when it is aborted.
    */
   async agreed(question: string, yes: boolean, signal: AbortSignal): Promise<void> {
     if (yes) return;
     const { stdin, stderr } = this.#context;
     if (stdin.isTTY !== true || stderr.isTTY !== true) {
-      throw new CommandError(
-        "usage",
-        `${question} This needs an answer, and there is no terminal to ask at: give --yes`,
-      );
+      throw new CommandError("usage", `${question} This needs an answer, and there is no terminal: use --yes`);
     }
     const answer = await this.#answer(`${shown(question, this.#colours.notes)} [y/N] `, signal);
     if (!/^y(es)?$/i.test(answer.trim())) throw new CommandError("not-allowed", "nothing was done: the answer was no");
@@ -195,7 +192,7 @@ export class Terminal {
   #answer(question: string, signal: AbortSignal): Promise<string> {
     signal.throwIfAborted();
     const { stdin, stderr } = this.#context;
-    // Not as a terminal: Ctrl-C stays a signal, as everywhere else.
+    // Not as a terminal, so that Ctrl-C stays a signal.
     const lines = createInterface({ input: stdin, output: stderr, terminal: false });
     return new Promise<string>((resolve, reject) => {
       const aborted = (): void => {
@@ -213,7 +210,7 @@ function shown(text: string, colours: boolean): string {
   return netted(redacted(text), colours);
 }
 
-/** Writes, and waits for room. A reader that has left is no error here: see `Interruption`. */
+/** Writes, and waits for room. A reader that is gone is no error here: see `Interruption`. */
 async function written(stream: Output, text: string): Promise<void> {
   if (stream.destroyed || stream.writableEnded || stream.write(text)) return;
   await new Promise<void>((resolve) => {
@@ -227,22 +224,22 @@ async function written(stream: Output, text: string): Promise<void> {
 
 const EVENTS = ["drain", "close", "error"] as const;
 
-/** Shows how far something is. */
+/** Shows progress. */
 export interface ProgressBar {
   update(done: number, detail?: string): void;
-  /** Leaves what was drawn. A second call does nothing. */
+  /** Keeps what was drawn. A second call does nothing. */
   stop(): void;
 }
 
 const CLEAR_LINE = "\r\u001b[K";
 const SAVE_CURSOR = "\u001b7";
 const RESTORE_CURSOR = "\u001b8";
-/** What a terminal echoes at Ctrl-C, with a place for the cursor. */
+/** The width of ^C, which a terminal echoes, with the cursor. */
 const ECHO_COLUMNS = 3;
 const DEFAULT_COLUMNS = 80;
 const SILENT: ProgressBar = { update: () => {}, stop: () => {} };
 
-/** A progress bar on stderr if that is a terminal, else nothing. `total` is undefined where it is not known. */
+/** A progress bar on stderr if that is a terminal, otherwise none. `total` is undefined if unknown. */
 export function progressBar(terminal: Terminal, title: string, total: number | undefined): ProgressBar {
   const stream = terminal.progressStream;
   if (stream === undefined) return SILENT;
@@ -268,8 +265,8 @@ export function progressBar(terminal: Terminal, title: string, total: number | u
 }
 
 /**
- * The stream as the bar sees it. The cursor is never sent back to a saved place: a note moves the bar to the next line, and
- * may scroll the screen. The bar is cut where the echo of Ctrl-C still fits on its line.
+ * The stream for the bar, without saving and restoring the cursor: a note moves the bar to the next line, and may scroll the
+ * screen. It is narrower by the echo of Ctrl-C.
  */
 function lineOf(stream: Output): NodeJS.WritableStream {
   const write = (text: string, ...rest: []): boolean =>

@@ -2,55 +2,55 @@ import type { InferredOptionTypes, Options, PositionalOptions } from "yargs";
 import type { ExitName } from "./exit-codes.ts";
 import type { Frame } from "./frame.ts";
 
-/** How a command ended that did not throw. */
+/** The result of a command that did not throw. */
 export interface Ended {
-  /** The result, of the shape that {@link VerbDefinition.json} names. Undefined where it was all told on the way. */
+  /** The result as {@link VerbDefinition.json} describes it. Undefined if it was printed before. */
   readonly json?: Readonly<Record<string, unknown>>;
-  /** The same for people. */
+  /** The result as text. */
   readonly text: string;
-  /** What is behind the problems that it tells: `--verbose` shows their stacks and causes. */
+  /** The errors behind reported problems: `--verbose` shows their stacks and causes. */
   readonly errors?: readonly unknown[];
   /** Default `done`. */
   readonly exit?: ExitName;
 }
 
-/** The options that a command has, by name, as yargs takes them. */
+/** The options of a command by name, for yargs. */
 export type VerbOptions = Readonly<Record<string, Options>>;
-/** The positional arguments that a command has, in order, by name, as yargs takes them. */
+/** The positional arguments of a command in order, by name, for yargs. */
 type VerbPositionals = Readonly<Record<string, PositionalOptions>>;
 
-/** What a command is given. */
+/** The arguments of a command. */
 type Arguments<P extends VerbPositionals, O extends VerbOptions> = Readonly<
   InferredOptionTypes<{ [Name in keyof P]: P[Name] }> & InferredOptionTypes<{ [Name in keyof O]: O[Name] }>
 >;
 
-/** A command: everything that its help, its documentation and its tests say of it, and what it does. */
+/** A command with its help and documentation. */
 interface VerbDefinition<P extends VerbPositionals, O extends VerbOptions> {
-  /** As it is typed: `dlq replay`. */
+  /** The name as typed: `dlq replay`. */
   readonly name: string;
-  /** One line, for the list of commands. */
+  /** One line for the list of commands. */
   readonly summary: string;
-  /** What it does and what it does not, for its help. */
+  /** The text of its help. */
   readonly teaches: string;
   readonly positionals: P;
   readonly options: O;
-  /** Command lines without `anybroker`, and what each does. */
+  /** Command lines without `anybroker`, with explanations. */
   readonly examples: readonly (readonly [line: string, what: string])[];
-  /** Every field of its JSON besides `verb`, and what it holds. A field ending in `?` may be missing. */
+  /** The fields of its JSON besides `verb`. A field ending in `?` may be missing. */
   readonly json: Readonly<Record<string, string>>;
-  /** Whether its JSON comes in many lines, one object each, as things happen. */
+  /** Whether its JSON has many lines, one object each. */
   readonly streams?: boolean;
-  /** How it may end besides `done`, `usage`, `internal` and `interrupted`, and when. */
+  /** Its exits besides `done`, `usage`, `internal` and `interrupted`. */
   readonly exits: Readonly<Partial<Record<ExitName, string>>>;
   run(given: Arguments<P, O>, frame: Frame): Promise<Ended>;
 }
 
-/** A command, whatever its arguments are. */
+/** A command with any arguments. */
 export interface Verb extends Omit<VerbDefinition<VerbPositionals, VerbOptions>, "run"> {
   run(given: never, frame: Frame): Promise<Ended>;
 }
 
-/** Types the arguments of a command by its own definitions. */
+/** Infers the types of a command's arguments. */
 export function verb<const P extends VerbPositionals, const O extends VerbOptions>(
   definition: VerbDefinition<P, O>,
 ): Verb {

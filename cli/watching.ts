@@ -5,24 +5,24 @@ import { isMessagingError } from "../core/errors.ts";
 import { CommandError } from "./exit-codes.ts";
 import { type Frame, nearNameFirst, withBroker } from "./frame.ts";
 
-/** What is watched, and what is done with what is seen. */
+/** What to watch, with callbacks. */
 interface Watching {
   readonly of: QueueAddress | TopicAddress;
-  /** Told when it begins: what is sent from then on is seen. */
+  /** Called when watching begins: messages sent from then on are seen. */
   begun(): void;
-  /** Called one batch at a time. */
+  /** Called with one batch at a time. */
   readonly seen: Watcher["seen"];
 }
 
-const AGAIN_MS = 500;
+const RETRY_MS = 500;
 
 /**
- * Shows what is sent from now on, without taking it from anybody, until the signal is aborted. What comes while the
- * connection is away is not shown. Rejects with a `CommandError` for what can only be seen by taking it.
+ * Watches what is sent, without consuming it, until the signal is aborted. Misses messages while the connection is lost.
+ * Rejects with a `CommandError` if the broker cannot watch this.
  */
 export async function watch(frame: Frame, { of, begun, seen }: Watching, signal: AbortSignal): Promise<void> {
   await withBroker(frame, { destinations: [] }, async ({ adapter }) => {
-    if (adapter.watch === undefined) throw cannot(`${adapter.name} has no way to watch ${describeAddress(of)}`);
+    if (adapter.watch === undefined) throw cannot(`${adapter.name} cannot watch ${describeAddress(of)}`);
     for (let hasBegun = false; !signal.aborted; ) {
       const ended = Promise.withResolvers<void>();
       signal.addEventListener("abort", () => ended.resolve(), { once: true });
@@ -46,15 +46,15 @@ export async function watch(frame: Frame, { of, begun, seen }: Watching, signal:
         if (!hasBegun && isMessagingError(error, "not-found")) {
           throw await nearNameFirst(error, adapter, of, frame.configuration.destinations ?? []);
         }
-        // Away for a while, after it had begun.
+        // The broker is unreachable for now, and watching had begun.
         if (!hasBegun || !isMessagingError(error, "unreachable")) throw error;
       }
-      await pause(frame.context.clock, AGAIN_MS, signal);
+      await pause(frame.context.clock, RETRY_MS, signal);
     }
   });
 }
 
 function cannot(why: string): CommandError {
-  const instead = '"anybroker top" counts what waits, "anybroker dlq ls" shows what is dead';
-  return new CommandError("unavailable", `tail takes nothing, and ${why}. ${instead}`);
+  const instead = '"anybroker top" counts waiting messages, "anybroker dlq ls" shows dead letters';
+  return new CommandError("unavailable", `tail consumes nothing, and ${why}. ${instead}`);
 }

@@ -5,10 +5,10 @@ import {
   type BridgeStatus,
   bridge as makeBridge,
 } from "../../patterns/migration/index.ts";
-import { standingCount } from "../broker-statistics.ts";
+import { totalCount } from "../broker-statistics.ts";
 import { CommandError, type ExitName, exitOf } from "../exit-codes.ts";
 import { chooseBroker, chosenBroker, type Frame, type OpenBroker, withBroker } from "../frame.ts";
-import { toldProblem } from "../standing.ts";
+import { problemJson } from "../standing.ts";
 import { addressOf, destinationOf, findTarget, type Target } from "../target.ts";
 import { type ProgressBar, progressBar } from "../terminal.ts";
 import { type Ended, verb } from "../verb.ts";
@@ -62,7 +62,7 @@ Others may consume from the source meanwhile, but not from an ordered one. Nothi
   async run(given, frame) {
     const { configuration, context, secrets } = frame;
     const known = configuration.destinations ?? [];
-    const source = moved(findTarget(given.source, known));
+    const source = sourceOf(findTarget(given.source, known));
     const target = given.target === undefined ? undefined : findTarget(given.target, known);
     const sources = { configuration, env: context.env, secrets };
     const from = given.from === undefined ? chosenBroker(frame) : chooseBroker(sources, given.from, "--from");
@@ -76,15 +76,12 @@ Others may consume from the source meanwhile, but not from an ordered one. Nothi
   },
 });
 
-function moved(target: Target): Target {
+function sourceOf(target: Target): Target {
   if (target.destination.kind === "queue" || target.subscription !== undefined) return target;
-  throw new CommandError(
-    "usage",
-    `no messages stand on a topic: name a subscription, topic:${target.name}/subscription`,
-  );
+  throw new CommandError("usage", `a topic stores no messages: name a subscription, topic:${target.name}/subscription`);
 }
 
-/** Both ends of a bridge. */
+/** The ends of a bridge. */
 interface Ends {
   readonly from: OpenBroker;
   readonly to: OpenBroker;
@@ -115,7 +112,7 @@ async function move(frame: Frame, { from, to, source, target }: Ends, given: Mov
   });
   await running.check();
   const { source: sourceName, target: targetName } = running.status();
-  const standing = standingCount(await from.adapter.depth(placeOf(source, content)));
+  const standing = totalCount(await from.adapter.depth(placeOf(source, content)));
   const json = { from: from.label, to: to.label, source: sourceName, target: targetName, dryRun, standing };
   const what = `${standing} messages from ${sourceName} (${from.label}) to ${targetName} (${to.label})`;
   if (dryRun) {
@@ -127,7 +124,7 @@ async function move(frame: Frame, { from, to, source, target }: Ends, given: Mov
     const result = await running.run({ signal: interruption.signal });
     const { error, leftMessages } = result;
     return {
-      json: { ...json, result: toldResult(result) },
+      json: { ...json, result: resultJson(result) },
       text: resultText(result),
       errors: [...(error === undefined ? [] : [error]), ...leftMessages.map((one) => one.error)],
       exit: exitFor(result, follow),
@@ -150,22 +147,22 @@ function detailOf({ rate, left, stalled }: BridgeStatus): string {
   return parts.join(", ");
 }
 
-function toldResult({ error, leftMessages, durationMs, ...counts }: BridgeResult): Readonly<Record<string, unknown>> {
+function resultJson({ error, leftMessages, durationMs, ...counts }: BridgeResult): Readonly<Record<string, unknown>> {
   return {
     ...counts,
     durationMs: Math.round(durationMs),
-    leftMessages: leftMessages.map(({ id, error: why }) => ({ id, ...toldProblem(why) })),
-    error: error === undefined ? null : toldProblem(error),
+    leftMessages: leftMessages.map(({ id, error: why }) => ({ id, ...problemJson(why) })),
+    error: error === undefined ? null : problemJson(error),
   };
 }
 
 function resultText({ end, moved, repeated, left, filtered, leftMessages, error }: BridgeResult): string {
   return [
-    `moved ${moved}${repeated > 0 ? `, ${repeated} of them twice, under one id` : ""}${left > 0 ? `; ${left} stand where they stood` : ""}`,
+    `moved ${moved}${repeated > 0 ? `, ${repeated} of them twice, under the same id` : ""}${left > 0 ? `; ${left} were refused and stay` : ""}`,
     ...(filtered > 0 ? [`${filtered} not moved: they do not match the filter of the source`] : []),
-    ...leftMessages.slice(0, 10).map((one) => `left: ${one.id}: ${one.error.message}`),
-    ...(end === "drained" ? ["the source is empty but for those"].filter(() => left > 0) : []),
-    ...(end === "stopped" ? ["stopped; the same command goes on"] : []),
+    ...leftMessages.slice(0, 10).map((one) => `refused: ${one.id}: ${one.error.message}`),
+    ...(end === "drained" ? ["the source is empty except for those"].filter(() => left > 0) : []),
+    ...(end === "stopped" ? ["stopped; the same command continues"] : []),
     ...(error === undefined ? [] : [`failed: ${error.message}`]),
   ].join("\n");
 }

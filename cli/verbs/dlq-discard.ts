@@ -25,7 +25,7 @@ export const dlqDiscard = verb({
   async run(given, frame) {
     const { destination, archive: file, limit, rate, "dry-run": dryRun } = given;
     if (file === undefined && !dryRun)
-      throw new CommandError("usage", "nothing is discarded without a copy: give --archive file.jsonl");
+      throw new CommandError("usage", "discard needs an archive: use --archive file.jsonl");
     if (file !== undefined) await needFolder(file, frame.context);
     const archive = fileArchive(resolve(frame.context.cwd, file ?? "unused"));
     let isWritten = true;

@@ -56,13 +56,13 @@ export const dlqEdit = verb({
     const { destination, message, file } = given;
     const id = entryId(given.id);
     if ((message === undefined) === (file === undefined)) {
-      throw new CommandError("usage", "give the new body, or --file with where it is (- is stdin)");
+      throw new CommandError("usage", "pass the new body, or --file with its file (- is stdin)");
     }
     const { signal } = frame.interruption;
     const bytes = message === undefined ? await readBytes(file ?? "-", frame.context, signal) : Buffer.from(message);
     const body = bodyOf(bytes, { text: given.text, raw: false, contentType: undefined }, "the new body");
     return withDeadLetters(frame, destination, async (open) => {
-      const entry = await theOne(frame, open, id);
+      const entry = await findEntry(frame, open, id);
       const { dead, label, target } = open;
       const { "max-replays": maxReplays, "dry-run": dryRun, incomplete } = given;
       const json = { broker: label, destination: target.name, dryRun, entry };
@@ -70,7 +70,7 @@ export const dlqEdit = verb({
       const shown = `${paint.red("-")} ${printableLines(bodyText(entry))}\n${paint.green("+")} ${printableLines(Buffer.from(bytes).toString("utf8").trimEnd())}`;
       if (dryRun) {
         await check(frame, open, body);
-        const text = `${shown}\nthe new body would be taken; nothing was done: --dry-run`;
+        const text = `${shown}\nthe new body is valid; nothing was done: --dry-run`;
         return { json: { ...json, id: null, editedFrom: entry.messageId }, text };
       }
       if (!frame.terminal.json) frame.terminal.note(shown);
@@ -84,7 +84,7 @@ export const dlqEdit = verb({
   },
 });
 
-async function theOne(frame: Frame, { dead, target }: OpenDeadLetters, id: string) {
+async function findEntry(frame: Frame, { dead, target }: OpenDeadLetters, id: string) {
   const { entries } = await dead.list({
     filter: [{ field: "id", is: "=", value: id }],
     limit: 2,
@@ -95,11 +95,11 @@ async function theOne(frame: Frame, { dead, target }: OpenDeadLetters, id: strin
   if (other === undefined || entry.id === id) return entry;
   throw new CommandError(
     "configuration",
-    `several dead letters of ${target.name} have the id ${id}: take the id of an entry, as dlq ls shows it`,
+    `several dead letters of ${target.name} have the id ${id}: use the id of an entry, as shown by dlq ls`,
   );
 }
 
-/** Refuses what the destination would. */
+/** Checks the new body as a send to the destination would. */
 async function check(
   { context: { clock } }: Frame,
   { adapter, target }: OpenDeadLetters,

@@ -8,16 +8,16 @@ import {
   FILTER,
   filterText,
   LOOK_JSON,
-  LOOK_PATIENCE_MS,
   type OpenDeadLetters,
   openTarget,
+  SCAN_PATIENCE_MS,
   unseenText,
   WHOSE,
   withDeadLetters,
   withElsewhere,
 } from "../dead-letters-of.ts";
 import { type Frame, namedWork, withBroker, workOn } from "../frame.ts";
-import { toldProblem } from "../standing.ts";
+import { problemJson } from "../standing.ts";
 import { describeDestination, findTarget } from "../target.ts";
 import { preview } from "../terminal.ts";
 import { type Ended, verb } from "../verb.ts";
@@ -64,12 +64,12 @@ Without a destination it goes over all of the configuration, else over all that 
 });
 
 async function groupsOf(frame: Frame, open: OpenDeadLetters, filter: string | undefined): Promise<Groups> {
-  const options = { patienceMs: LOOK_PATIENCE_MS, signal: frame.interruption.signal };
+  const options = { patienceMs: SCAN_PATIENCE_MS, signal: frame.interruption.signal };
   const groups = await open.dead.groups({ ...options, ...(filter === undefined ? {} : { filter }) });
   return withElsewhere(open, groups);
 }
 
-/** Over all queues and subscriptions, one after the other. */
+/** The groups of all queues and subscriptions, read one after the other. */
 async function ofAll(frame: Frame, filter: string | undefined): Promise<Ended> {
   const named = namedWork(frame, []);
   return withBroker(frame, { destinations: [] }, async (open) => {
@@ -85,16 +85,16 @@ async function ofAll(frame: Frame, filter: string | undefined): Promise<Ended> {
         sum = together(sum, await groupsOf(frame, openTarget(frame, open, target), filter));
       } catch (error) {
         if (!isMessagingError(error) || error.code === "invalid") throw error;
-        problems.push({ destination: name, ...toldProblem(error) });
+        problems.push({ destination: name, ...problemJson(error) });
         errors.push(error);
       }
     }
     const failed = problems.map(({ destination, message }) => `${destination}: ${message}`);
-    const looked = all.length - problems.length;
-    const none = `no dead letters on ${looked} ${looked === 1 ? "queue or subscription" : "queues and subscriptions"}`;
+    const read = all.length - problems.length;
+    const none = `no dead letters on ${read} ${read === 1 ? "queue or subscription" : "queues and subscriptions"}`;
     return {
       json: { broker: open.label, destination: null, ...sum, problems },
-      text: [...(looked === 0 ? [] : [shownText(frame, none, sum, true)]), ...failed].join("\n"),
+      text: [...(read === 0 ? [] : [shownText(frame, none, sum, true)]), ...failed].join("\n"),
       errors,
       exit: problems.length === 0 ? "done" : problems.length === all.length ? "not-found" : "partly",
     };
@@ -137,7 +137,7 @@ function shownText(frame: Frame, none: string, found: Groups, withDestination = 
   ];
   return [
     groups.length === 0
-      ? `${none}${found.elsewhere === 0 ? "" : " among those that could be seen"}`
+      ? `${none}${found.elsewhere === 0 ? "" : " among those that could be read"}`
       : columns(paint, names, rows),
     ...(others === 0 ? [] : [`and ${others} in further groups`]),
     ...unseenText(found),

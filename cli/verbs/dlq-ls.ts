@@ -8,8 +8,8 @@ import {
   FILTER,
   filterText,
   LOOK_JSON,
-  LOOK_PATIENCE_MS,
   noneText,
+  SCAN_PATIENCE_MS,
   unseenText,
   WHOSE,
   withDeadLetters,
@@ -51,16 +51,16 @@ A filter is conditions with "and" between them: reason, error, key, id, group, h
       const text = filterText(filter);
       const page = await dead.list({
         limit,
-        patienceMs: LOOK_PATIENCE_MS,
+        patienceMs: SCAN_PATIENCE_MS,
         signal: frame.interruption.signal,
         ...(text === undefined ? {} : { filter: text }),
         ...(cursor === undefined ? {} : { cursor }),
       });
-      const { entries, next, ...looked } = await withElsewhere(open, page);
-      const json = { broker: label, destination: target.name, entries, next, ...looked };
+      const { entries, next, ...scan } = await withElsewhere(open, page);
+      const json = { broker: label, destination: target.name, entries, next, ...scan };
       const more = next === null ? [] : [`more: --cursor ${next}`];
-      const shown = entries.length === 0 ? noneText(target.name, text, looked) : list(frame, entries);
-      return { json, text: [shown, ...more, ...unseenText(looked)].join("\n") };
+      const shown = entries.length === 0 ? noneText(target.name, text, scan) : list(frame, entries);
+      return { json, text: [shown, ...more, ...unseenText(scan)].join("\n") };
     }),
 });
 

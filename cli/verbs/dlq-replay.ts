@@ -19,7 +19,7 @@ import { carryOut, RUN_EXITS, RUN_JSON } from "../planned-run.ts";
 import { destinationOf, duration, findTarget } from "../target.ts";
 import { verb } from "../verb.ts";
 
-/** The options of commands that carry out a plan. */
+/** The options of commands that run a plan. */
 export const RUN_OPTIONS = {
   limit: { type: "number", describe: "The most, of those that failed first" },
   rate: { type: "number", describe: "How many per second, at most; kept with the plan" },
@@ -76,7 +76,7 @@ Ctrl-C finishes what is under way. The plan is kept in a file with its rate, ram
     const pace = { ...(rate === undefined ? {} : { rate }), ...(ramp === undefined ? {} : { ramp }) };
     const edit = await editOf(given, frame);
     if (given.resume !== undefined && given.patch !== undefined)
-      throw new CommandError("usage", "the patch is in the plan: give --resume without --patch, or plan anew");
+      throw new CommandError("usage", "the plan has the patch: use --resume without --patch, or plan anew");
     return withDeadLetters(
       frame,
       destination,
@@ -113,13 +113,13 @@ Ctrl-C finishes what is under way. The plan is kept in a file with its rate, ram
   },
 });
 
-/** What says which dead letters: a filter, or a plan that was kept. */
+/** The dead letters to select: a filter, or a stored plan. */
 interface Which {
   readonly filter: readonly string[] | undefined;
   readonly resume: string | undefined;
 }
 
-/** A new plan, or the one that is kept in a file. Rejects with a `CommandError` if neither, or both, was asked for. */
+/** Makes a plan, or resumes a stored one. Rejects with a `CommandError` unless exactly one is asked for. */
 export async function planOrResume(
   frame: Frame,
   { dead }: OpenDeadLetters,
@@ -129,15 +129,14 @@ export async function planOrResume(
 ): Promise<PlannedRun> {
   const text = filterText(filter);
   if (resume !== undefined) {
-    if (text !== undefined) throw new CommandError("usage", "a plan has its filter: give --resume without one");
+    if (text !== undefined) throw new CommandError("usage", "the plan has its filter: use --resume without one");
     const plan = (await readJson(resume, frame.context, frame.interruption.signal)) as Plan;
     return dead.resume(plan, more).catch((error: unknown) => {
       if (!isMessagingError(error, "invalid")) throw error;
       throw new MessagingError("invalid", `--resume ${resume}: ${error.message}`, { cause: error });
     });
   }
-  if (text === undefined)
-    throw new CommandError("usage", "say which dead letters: all, or a filter such as 'error ~ timeout'");
+  if (text === undefined) throw new CommandError("usage", "a filter is missing: all, or for example 'error ~ timeout'");
   return plan(text);
 }
 
@@ -153,9 +152,9 @@ function rampOf(given: {
   const { ramp, resume, "ramp-first": first, "ramp-factor": factor, "ramp-watch": watch, tolerate } = given;
   const { "ramp-backlog": backlog } = given;
   if ([first, factor, watch, backlog, tolerate].every((value) => value === undefined)) return ramp;
-  // A plan that is taken up has a ramp of its own, of which some is to be otherwise.
+  // A resumed plan has a ramp, and these options change parts of it.
   if (ramp === false || (ramp === undefined && resume === undefined)) {
-    const text = "--ramp-first, --ramp-factor, --ramp-watch, --ramp-backlog and --tolerate are for --ramp";
+    const text = "--ramp-first, --ramp-factor, --ramp-watch, --ramp-backlog and --tolerate need --ramp";
     throw new CommandError("usage", text);
   }
   return {

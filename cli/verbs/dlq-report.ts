@@ -7,12 +7,12 @@ import type { Context } from "../context.ts";
 import { CommandError } from "../exit-codes.ts";
 import { readJson } from "../files.ts";
 import type { Frame } from "../frame.ts";
-import { isPlanFile, isThere, openJournal, RUNS_FOLDER, runFiles } from "../planned-run.ts";
+import { fileExists, isPlanFile, openJournal, RUNS_FOLDER, runFiles } from "../planned-run.ts";
 import { type Paint, preview } from "../terminal.ts";
 import { verb } from "../verb.ts";
 
 const LONGEST_ERROR = 60;
-/** So many messages are listed without being asked for. */
+/** The most messages that are listed without `--messages`. */
 const FEW = 20;
 
 export const dlqReport = verb({
@@ -74,7 +74,7 @@ async function listed(frame: Frame) {
   ]);
   const text =
     runs.length === 0
-      ? `no runs were kept in ${RUNS_FOLDER} here`
+      ? `there are no runs in ${RUNS_FOLDER}`
       : columns(
           paint,
           [{ name: "RUN", when: "whole" }, "", "OF", "PLANNED", "BY", "COUNT", "DONE", "CAME BACK", "OPEN", "STOPPED"],
@@ -88,13 +88,13 @@ async function keptPlans({ cwd }: Pick<Context, "cwd">): Promise<readonly string
   return names.filter(isPlanFile).map((name) => join(RUNS_FOLDER, name));
 }
 
-/** A file that is there, or the one kept plan whose run begins so. */
+/** An existing file, or the one stored plan whose run begins with the text. */
 async function fileOf(given: string, context: Context): Promise<string> {
-  if (await isThere(given, context)) return given;
+  if (await fileExists(given, context)) return given;
   const found = (await keptPlans(context)).filter((file) => file.includes(`-${given}`));
   const [file, other] = found;
   if (file === undefined) {
-    const text = `${given} is no file, and no run in ${RUNS_FOLDER} begins so: dlq report without it lists them`;
+    const text = `${given} is no file, and no run in ${RUNS_FOLDER} begins with it: dlq report without a run lists them`;
     throw new CommandError("not-found", text);
   }
   if (other !== undefined) throw new CommandError("usage", `several runs begin with ${given}: ${found.join(", ")}`);
@@ -107,11 +107,11 @@ async function reportOf(file: string, { context, interruption }: Frame): Promise
     plan = planFrom(await readJson(file, context, interruption.signal));
   } catch (cause) {
     if (cause instanceof CommandError) throw cause;
-    throw new CommandError("data", `${file} holds no plan of a replay or a discard`, { cause });
+    throw new CommandError("data", `${file} has no plan of a replay or a discard`, { cause });
   }
   const files = runFiles(file);
   const lines: JournalLine[] = [];
-  if (await isThere(files.journal, context)) {
+  if (await fileExists(files.journal, context)) {
     const journal = openJournal(files, context);
     try {
       for await (const line of journal.read()) lines.push(line);
@@ -142,10 +142,10 @@ function reportText(paint: Paint, report: RunReport, all: boolean): string {
     ["planned", `${plannedAt} by ${plannedBy ?? "unknown"}: ${count}`],
     ...(pace.length === 0 ? [] : [["how", pace.join(", ")] as [string, string]]),
     ...parts.map(({ by, begunAt, endedAt, stopped }): [string, string] => [
-      "carried out",
+      "run by",
       `${begunAt} to ${endedAt ?? "(not ended)"} by ${by ?? "unknown"}${stopped === null ? "" : `: stopped, ${stopped}`}`,
     ]),
-    ...refused.map(({ why, count: left }): [string, string] => ["left alone", `${left}: ${why}`]),
+    ...refused.map(({ why, count: left }): [string, string] => ["refused", `${left}: ${why}`]),
   ];
   const totals = Object.entries({ ...outcomes, open }).filter(([, number]) => number > 0);
   const table = columns(

@@ -5,7 +5,7 @@ import {
   DLQ_JSON,
   entryId,
   LOOK_JSON,
-  LOOK_PATIENCE_MS,
+  SCAN_PATIENCE_MS,
   unseenText,
   WHOSE,
   withDeadLetters,
@@ -38,18 +38,18 @@ export const dlqShow = verb({
         filter: [{ field: "id", is: "=", value: id }],
         limit: MOST_SHOWN,
         bodyBytes: LARGEST_BODY,
-        patienceMs: LOOK_PATIENCE_MS,
+        patienceMs: SCAN_PATIENCE_MS,
         signal: frame.interruption.signal,
       });
-      const { next: _, entries, ...looked } = await withElsewhere(open, page);
+      const { next: _, entries, ...scan } = await withElsewhere(open, page);
       if (entries.length === 0)
         throw new CommandError(
           "not-found",
-          [`no dead letter of ${target.name} has the id ${id}`, ...unseenText(looked)].join("; "),
+          [`no dead letter of ${target.name} has the id ${id}`, ...unseenText(scan)].join("; "),
         );
       const { paint } = frame.terminal;
       return {
-        json: { broker: label, destination: target.name, entries, ...looked },
+        json: { broker: label, destination: target.name, entries, ...scan },
         text: entries.map((entry) => shown(paint, entry)).join("\n\n"),
       };
     }),

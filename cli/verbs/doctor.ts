@@ -4,7 +4,7 @@ import { aboutBroker, aboutDestination } from "../about-broker.ts";
 import { examine, type Named } from "../examination.ts";
 import { CommandError } from "../exit-codes.ts";
 import { chooseBroker, chosenBroker, type Frame, madeAdapter } from "../frame.ts";
-import { declarationsOf, planText, toldProblem } from "../standing.ts";
+import { declarationsOf, planText, problemJson } from "../standing.ts";
 import { destinationOf, findWorkTarget, parseAddress } from "../target.ts";
 import { type Ended, verb } from "../verb.ts";
 
@@ -64,7 +64,7 @@ function declared(destination: Destination): Named {
   return { destination, isDeclared: true };
 }
 
-/** By name alone it is said which one is meant, and not how it is declared. */
+/** A bare name does not say how the destination is declared. */
 function namedBy(text: string, known: readonly Destination[]): Named {
   const target = findWorkTarget(text, known);
   return { destination: destinationOf(target), isDeclared: target.configured || parseAddress(text).kind !== undefined };
@@ -77,7 +77,7 @@ async function comparePlan(
   to: string | undefined,
 ): Promise<Ended> {
   if (to === undefined)
-    throw new CommandError("usage", "--plan takes the broker to move to: --to kafka://localhost, or its name");
+    throw new CommandError("usage", "--plan needs the broker to move to: --to kafka://localhost, or its name");
   const { configuration, context, secrets, terminal } = frame;
   const sources = { configuration, env: context.env, secrets };
   const before = from === undefined ? chosenBroker(frame) : chooseBroker(sources, from, "--from");
@@ -86,7 +86,7 @@ async function comparePlan(
   const required = configuration.require ?? [];
   const comparison = compareBrokers(here, there, wanted);
   const { differences, lost } = comparison;
-  const refused = declarationsOf(wanted).problems(there, required).map(toldProblem);
+  const refused = declarationsOf(wanted).problems(there, required).map(problemJson);
   const plan = { to: after.label, adapter: there.name, differences, lost, refused };
   return {
     json: {

@@ -25,7 +25,7 @@ import { topologyDiff } from "./topology-diff.ts";
 import { topologyShow } from "./topology-show.ts";
 import { topologyVerify } from "./topology-verify.ts";
 
-/** The words that several commands begin with, and what they are about. */
+/** The groups of commands. */
 export const GROUPS: Readonly<Record<string, string>> = Object.freeze({
   topology: "What stands on the broker: show, create, verify, diff",
   dlq: "Dead letters: list, group, show, replay, discard, edit, report",
@@ -33,7 +33,7 @@ export const GROUPS: Readonly<Record<string, string>> = Object.freeze({
   outbox: "Outboxes: status, retry, prune",
 });
 
-/** Every command, in the order in which the help lists them. */
+/** Every command, in the order of the help. */
 export const VERBS: readonly Verb[] = [
   doctor,
   topologyShow,

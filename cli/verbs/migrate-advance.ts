@@ -1,8 +1,8 @@
 import { type DifferenceName, MIGRATION_STEPS, type MigrationStep } from "../../patterns/migration/index.ts";
+import { operatorOf } from "../frame.ts";
 import {
   CHANGE_EXITS,
   CHANGE_JSON,
-  changedBy,
   changeMigration,
   MIGRATE_EXITS,
   STATUS_JSON,
@@ -45,17 +45,17 @@ What the new broker lacks has to be accepted by name before "prepared": --accept
         dryRun,
         yes,
         question: ({ step, pending, share: now }) => {
-          if (pending !== undefined) return `Go on with what is announced (${pending.step}, ${pending.share} %)?`;
+          if (pending !== undefined) return `Continue the announced change (${pending.step}, ${pending.share} %)?`;
           const next = share !== undefined && step === "publishing" && now < 100 ? "publishing" : after(step);
           return `Advance from ${step} to ${next}${share === undefined ? "" : `, with ${share} % of the keys`}?`;
         },
         change: (onProgress) =>
           control.advance({
-            by: changedBy(frame),
+            by: operatorOf(frame),
             signal: frame.interruption.signal,
             onProgress,
             ...(share === undefined ? {} : { share }),
-            // Names are checked by the control, which knows all of them.
+            // The control checks the names.
             ...(accept === undefined ? {} : { accept: accept as readonly DifferenceName[] }),
             ...(rate === undefined ? {} : { rate }),
             ...(patience === undefined ? {} : { patienceMs: duration("--patience", patience) }),

@@ -1,8 +1,8 @@
 import { MIGRATION_STEPS } from "../../patterns/migration/index.ts";
+import { operatorOf } from "../frame.ts";
 import {
   CHANGE_EXITS,
   CHANGE_JSON,
-  changedBy,
   changeMigration,
   MIGRATE_EXITS,
   STATUS_JSON,
@@ -42,13 +42,13 @@ export const migrateRollback = verb({
         dryRun,
         yes,
         question: ({ pending, step: now }) => {
-          if (pending !== undefined) return `Take back what is announced (${pending.step}, ${pending.share} %)?`;
+          if (pending !== undefined) return `Take back the announced change (${pending.step}, ${pending.share} %)?`;
           const aim = step ?? (share === undefined ? "the step before" : `${share} % of the keys`);
           return `Go back from ${now} to ${aim}?`;
         },
         change: (onProgress) =>
           control.rollback({
-            by: changedBy(frame),
+            by: operatorOf(frame),
             signal: frame.interruption.signal,
             onProgress,
             ...(step === undefined ? {} : { to: step }),

@@ -1,4 +1,4 @@
-import { MIGRATE_EXITS, STATUS_JSON, statusText, toldStatus, withMigration } from "../migrations.ts";
+import { MIGRATE_EXITS, STATUS_JSON, statusJson, statusText, withMigration } from "../migrations.ts";
 import { verb } from "../verb.ts";
 
 export const migrateStatus = verb({
@@ -13,6 +13,6 @@ export const migrateStatus = verb({
   run: (_, frame) =>
     withMigration(frame, async (control) => {
       const status = await control.status();
-      return { json: toldStatus(status), text: statusText(frame.terminal.paint, status) };
+      return { json: statusJson(status), text: statusText(frame.terminal.paint, status) };
     }),
 });

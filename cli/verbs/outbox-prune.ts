@@ -41,10 +41,11 @@ export const outboxPrune = verb({
     const { quarantined, all, positions = [], "dry-run": dryRun, yes } = given;
     const { name, store } = oneOutbox(frame, given.outbox);
     if (quarantined) {
-      if (all === positions.length > 0) throw new CommandError("usage", "say which rows: their positions, or --all");
+      if (all === positions.length > 0)
+        throw new CommandError("usage", "name the rows by their positions, or use --all");
       return discard(frame, { name, store }, { wanted: all ? undefined : positionsOf(positions), dryRun, yes });
     }
-    if (all || positions.length > 0) throw new CommandError("usage", "rows are chosen with --quarantined only");
+    if (all || positions.length > 0) throw new CommandError("usage", "positions and --all need --quarantined");
     return prune(frame, { name, store }, { dryRun, yes });
   },
 });
@@ -56,10 +57,10 @@ async function prune(
 ): Promise<Ended> {
   const json = { outbox: name, dryRun, quarantined: [], missing: [] };
   if (dryRun) {
-    const text = `sent rows of ${name} whose time of keeping is over would be removed; the store does not count them`;
+    const text = `sent rows of ${name} with an expired keeping time would be removed; the store does not count them`;
     return { json: { ...json, sent: null }, text };
   }
-  await terminal.agreed(`Remove the sent rows of ${name} whose time of keeping is over?`, yes, signal);
+  await terminal.agreed(`Remove the sent rows of ${name} with an expired keeping time?`, yes, signal);
   const bar = progressBar(terminal, "removing", undefined);
   let sent = 0;
   try {
@@ -95,7 +96,7 @@ async function discard(
   }
   if (!dryRun && found.length > 0) {
     await terminal.agreed(
-      `Remove ${found.length} quarantined rows of ${name}, whose messages were never sent, for good?`,
+      `Remove ${found.length} quarantined rows of ${name}? Their messages were never sent.`,
       yes,
       signal,
     );

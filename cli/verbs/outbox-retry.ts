@@ -31,7 +31,7 @@ export const outboxRetry = verb({
   },
   async run({ positions = [], outbox, all, "dry-run": dryRun }, frame) {
     const { name, store } = oneOutbox(frame, outbox);
-    if (all === positions.length > 0) throw new CommandError("usage", "say which rows: their positions, or --all");
+    if (all === positions.length > 0) throw new CommandError("usage", "name the rows by their positions, or use --all");
     const wanted = positionsOf(positions);
     const retried: number[] = [];
     const { signal } = frame.interruption;

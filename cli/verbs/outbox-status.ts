@@ -7,7 +7,7 @@ import { verb } from "../verb.ts";
 
 const LONGEST_ERROR = 80;
 
-/** How an outbox is, as JSON has it. */
+/** The JSON of an outbox. */
 interface Status extends OutboxHealth {
   readonly outbox: string;
   readonly store: string;
@@ -38,10 +38,10 @@ export const outboxStatus = verb({
 
 async function statusOf({ name, store }: NamedOutbox, limit: number): Promise<Status> {
   const [health, rows] = [await store.health(), await store.listQuarantined({ limit })];
-  return { outbox: name, store: store.name, ...health, rows: rows.map(toldRow) };
+  return { outbox: name, store: store.name, ...health, rows: rows.map(rowJson) };
 }
 
-function toldRow({ position, id, to, key, attempts, createdAt, quarantinedAt, holdsKey, error }: QuarantinedRow) {
+function rowJson({ position, id, to, key, attempts, createdAt, quarantinedAt, holdsKey, error }: QuarantinedRow) {
   return {
     ...{ position, id, to: `${to.kind}:${to.name}`, key: key ?? null, attempts },
     createdAt: new Date(createdAt).toISOString(),
@@ -52,7 +52,7 @@ function toldRow({ position, id, to, key, attempts, createdAt, quarantinedAt, ho
 
 function statusText({ terminal: { paint } }: Frame, status: Status): string {
   const { outbox, store, unsent, oldestUnsentMs, quarantined, stalls } = status;
-  const rows = (status.rows as readonly ReturnType<typeof toldRow>[]).map(
+  const rows = (status.rows as readonly ReturnType<typeof rowJson>[]).map(
     ({ position, to, key, attempts, holdsKey, code, message }) => [
       position,
       to,

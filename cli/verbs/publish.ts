@@ -29,12 +29,12 @@ export const publish = verb({
   async run(given, frame) {
     const target = findTarget(given.destination, frame.configuration.destinations ?? []);
     if (target.destination.kind !== "topic") {
-      throw new CommandError("usage", `${target.name} is a queue: work is sent, with anybroker send`);
+      throw new CommandError("usage", `${target.name} is a queue: use anybroker send`);
     }
     if (target.subscription !== undefined) {
       throw new CommandError(
         "usage",
-        `an event goes to every subscription of ${target.destination.name}: name the topic alone`,
+        `an event goes to every subscription of ${target.destination.name}: name only the topic`,
       );
     }
     const { message, file, lines } = given;

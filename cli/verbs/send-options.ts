@@ -2,7 +2,7 @@ import type { SendOptions } from "../../core/options.ts";
 import { type BodyForm, headersOf } from "../sending.ts";
 import { duration } from "../target.ts";
 
-/** The options that `send` and `publish` share. */
+/** The options of `send` and `publish`. */
 export const SEND_OPTIONS = {
   file: { type: "string", describe: "A file with the message; - is stdin" },
   lines: { type: "boolean", default: false, describe: "The file holds one message on each line" },
@@ -23,7 +23,7 @@ export const SEND_OPTIONS = {
   "dry-run": { type: "boolean", default: false, describe: "Check the message, connect to nothing" },
 } as const;
 
-/** What of these goes into a send. */
+/** The options of the send itself. */
 export function sendOptionsOf(given: {
   readonly key: string | undefined;
   readonly id: string | undefined;
@@ -43,7 +43,7 @@ export function sendOptionsOf(given: {
   };
 }
 
-/** How the message is meant. */
+/** The form of the message. */
 export function formOf(given: {
   readonly text: boolean;
   readonly raw: boolean;

@@ -4,7 +4,7 @@ import { findTarget } from "../target.ts";
 import { verb } from "../verb.ts";
 import { formOf, SEND_OPTIONS, sendOptionsOf } from "./send-options.ts";
 
-/** How `send` and `publish` may end. */
+/** The exits of `send` and `publish`. */
 export const SEND_EXITS = {
   partly: "some of many messages failed, or it was stopped: `nextLine` says where to go on",
   data: "the message is no JSON, the schema refuses it, or it is too large",
@@ -38,10 +38,7 @@ export const send = verb({
   async run(given, frame) {
     const target = findTarget(given.destination, frame.configuration.destinations ?? []);
     if (target.destination.kind !== "queue") {
-      throw new CommandError(
-        "usage",
-        `${target.name} belongs to a topic: events are published, with anybroker publish`,
-      );
+      throw new CommandError("usage", `${target.name} is a topic or subscription: use anybroker publish`);
     }
     const { message, file, lines, priority } = given;
     return sendAll(frame, target, {

@@ -57,7 +57,7 @@ On Kafka and in process it can watch a queue, too. On RabbitMQ and SQS a queue s
     if (target.subscription !== undefined) {
       throw new CommandError(
         "usage",
-        `tail watches the topic, beside its subscriptions: write topic:${target.destination.name}`,
+        `tail watches the topic, not a subscription: write topic:${target.destination.name}`,
       );
     }
     if (filter !== undefined) refuseFilter(filter);

@@ -1,7 +1,7 @@
 import { pause } from "../../core/clock.ts";
 import { deadText, statisticsBy } from "../broker-statistics.ts";
 import { columns } from "../columns.ts";
-import { type Looked, lookAt, type Row } from "../depth-rows.ts";
+import { type Reading, type Row, readRows } from "../depth-rows.ts";
 import { CommandError } from "../exit-codes.ts";
 import { namedWork, withBroker, workOn } from "../frame.ts";
 import { duration } from "../target.ts";
@@ -42,21 +42,26 @@ A broker tells little to those who look from outside. Kafka tells what comes and
     const named = namedWork(frame, destinations);
     const everyMs = duration("--interval", interval);
     if (everyMs < 100) throw new CommandError("usage", "--interval takes 100ms or more");
-    const looks = once ? 1 : (count ?? Number.POSITIVE_INFINITY);
+    const readings = once ? 1 : (count ?? Number.POSITIVE_INFINITY);
     return withBroker(frame, { destinations: [] }, async ({ adapter, label }) => {
       const { signal } = frame.interruption;
       const { terminal, context } = frame;
-      const live = terminal.isLive && looks > 1;
+      const live = terminal.isLive && readings > 1;
       if (live) await terminal.clear();
       const wanted = named ?? (await workOn(adapter));
-      const looking = await statisticsBy(adapter);
+      const statistics = await statisticsBy(adapter);
       const { destinations: known = [] } = frame.configuration;
-      let before: Looked | undefined;
+      let before: Reading | undefined;
       try {
-        for (let look = 1; look <= looks && !signal.aborted; look++) {
-          if (look > 1) await pause(context.clock, everyMs, signal);
+        for (let reading = 1; reading <= readings && !signal.aborted; reading++) {
+          if (reading > 1) await pause(context.clock, everyMs, signal);
           if (signal.aborted) break;
-          const now: Looked = await lookAt({ adapter, looking, known }, wanted, context.clock.monotonic(), before);
+          const now: Reading = await readRows(
+            { adapter, statistics, known },
+            wanted,
+            context.clock.monotonic(),
+            before,
+          );
           before = now;
           const at = new Date(context.clock.now()).toISOString();
           const text = `${terminal.paint.bold(adapter.name)} ${terminal.paint.dim(label)} ${at}\n${tableOf(terminal.paint, now.rows)}`;
@@ -64,7 +69,7 @@ A broker tells little to those who look from outside. Kafka tells what comes and
           else await terminal.result({ verb: top.name, at, broker: label, destinations: now.rows }, text);
         }
       } finally {
-        await looking.close();
+        await statistics.close();
       }
       const rows = before?.rows ?? [];
       const missing = once && rows.every(({ ready }) => ready === null);

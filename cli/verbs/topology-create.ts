@@ -3,9 +3,9 @@ import type { Destination } from "../../core/destination.ts";
 import { isMessagingError, type MessagingError } from "../../core/errors.ts";
 import { startFailed } from "../../core/start.ts";
 import { type ExitName, exitOf } from "../exit-codes.ts";
-import { placeOf, withBroker } from "../frame.ts";
-import { type Compared, compare, declarationsOf, toldProblem, wantedDestinations } from "../standing.ts";
-import { describeDestination } from "../target.ts";
+import { withBroker } from "../frame.ts";
+import { type Compared, compare, declarationsOf, problemJson, wantedDestinations } from "../standing.ts";
+import { describeDestination, placeOf } from "../target.ts";
 import { verb } from "../verb.ts";
 
 export const topologyCreate = verb({
@@ -58,23 +58,24 @@ export const topologyCreate = verb({
       const as = (what: Made): readonly string[] =>
         wanted.map(describeDestination).filter((_, index) => made[index] === what);
       const [created, partly, existed] = [as("created"), as("partly"), as("existed")];
-      const told =
+      const problems =
         refusals.length > 0
-          ? refusals.map(toldProblem)
+          ? refusals.map(problemJson)
           : after.filter(({ standing }) => standing === "different").flatMap((one) => one.problems);
       const { paint } = frame.terminal;
       const text = [
-        ...existed.map((destination) => `${paint.dim("stands ")} ${destination}`),
+        ...existed.map((destination) => `${paint.dim("exists ")} ${destination}`),
         ...created.map((destination) => `${paint.green(dryRun ? "missing" : "created")} ${destination}`),
-        ...partly.map((destination) => `${paint.yellow("partly ")} ${destination}: something of it was made, not all`),
-        ...told.map(({ code, message }) => `${paint.red(code)} ${message}`),
-        ...(dryRun && created.length > 0 ? ["nothing was made: --dry-run"] : []),
+        ...partly.map((destination) => `${paint.yellow("partly ")} ${destination}: only some of it was created`),
+        ...problems.map(({ code, message }) => `${paint.red(code)} ${message}`),
+        ...(dryRun && created.length > 0 ? ["nothing was created: --dry-run"] : []),
       ].join("\n");
       return {
-        json: { broker: label, dryRun, created, partly, existed, problems: told },
+        json: { broker: label, dryRun, created, partly, existed, problems },
         text,
         errors: refusals,
-        exit: dryRun || told.length === 0 ? "done" : created.length + partly.length > 0 ? "partly" : exitFor(refusals),
+        exit:
+          dryRun || problems.length === 0 ? "done" : created.length + partly.length > 0 ? "partly" : exitFor(refusals),
       };
     });
   },
@@ -89,7 +90,7 @@ interface Making {
   readonly refusals: readonly MessagingError[];
 }
 
-/** What became of a destination, or would. It existed only if that was seen. */
+/** The result for a destination. It existed only if that was confirmed. */
 async function madeOf(
   adapter: Adapter,
   destination: Destination,
@@ -99,20 +100,20 @@ async function madeOf(
   if (lacksSomething(before)) {
     if (dryRun) return before?.standing === "missing" ? "created" : "neither";
     if (lacksSomething(after)) return "neither";
-    // What only cannot be compared was not refused.
+    // A destination that only cannot be compared was not refused.
     const isRefused = after?.problems.some(({ code }) => refusals.some((refusal) => refusal.code === code)) ?? false;
     return isRefused ? "partly" : "created";
   }
   if (before?.standing === "different" || after?.standing === "different") return "neither";
-  // Whoever may not compare it may see it all the same.
-  return (await isThere(adapter, destination)) ? "existed" : "neither";
+  // A user without the right to compare may still see it.
+  return (await exists(adapter, destination)) ? "existed" : "neither";
 }
 
 function lacksSomething(compared: Compared | undefined): boolean {
   return compared?.problems.some(({ code }) => code === "not-found") ?? false;
 }
 
-async function isThere(adapter: Adapter, destination: Destination): Promise<boolean> {
+async function exists(adapter: Adapter, destination: Destination): Promise<boolean> {
   try {
     await adapter.depth(placeOf(destination));
     return true;
@@ -122,7 +123,7 @@ async function isThere(adapter: Adapter, destination: Destination): Promise<bool
   }
 }
 
-/** What could not be made. A broker that goes away meanwhile may have made some. */
+/** Creates the topology; returns what was refused. If the broker becomes unreachable, some may be created. */
 async function refusalsOf(adapter: Adapter, topology: Topology): Promise<readonly MessagingError[]> {
   try {
     return await adapter.declare(topology);
@@ -132,7 +133,7 @@ async function refusalsOf(adapter: Adapter, topology: Topology): Promise<readonl
   }
 }
 
-/** What stands with other properties is refused by the broker, or told by the comparison alone. */
+/** Other properties are refused by the broker, or found by the comparison only. */
 function exitFor([first]: readonly MessagingError[]): ExitName {
   return first === undefined ? "configuration" : exitOf(first);
 }

@@ -1,10 +1,11 @@
 import { columns } from "../columns.ts";
-import { type Frame, nearName, placeOf, withBroker } from "../frame.ts";
+import { type Frame, nearName, withBroker } from "../frame.ts";
 import { type Compared, compare, wantedDestinations } from "../standing.ts";
+import { placeOf } from "../target.ts";
 import type { Paint } from "../terminal.ts";
 import { verb } from "../verb.ts";
 
-/** What a comparison is called, with its JSON. */
+/** The JSON of a comparison. */
 export const COMPARED_JSON = {
   broker: "the broker as it was chosen, without secrets",
   destinations:
@@ -35,7 +36,7 @@ export const topologyDiff = verb({
   },
 });
 
-/** Compares the destinations that were named with what stands on the broker. */
+/** Compares the named destinations with the broker. */
 export async function compareAll(
   frame: Frame,
   addresses: readonly string[],
@@ -54,18 +55,18 @@ export async function compareAll(
   }));
 }
 
-/** A comparison as people read it. */
+/** The text of a comparison. */
 export function comparedText(paint: Paint, compared: readonly Compared[]): string {
   const rows = compared.map(({ destination, standing }) => [{ painted: painted(paint, standing) }, destination]);
   const meant = compared.flatMap((one) =>
-    one.meant === undefined ? [] : [`no ${one.destination} is there: did you mean ${one.meant}?`],
+    one.meant === undefined ? [] : [`${one.destination} does not exist: did you mean ${one.meant}?`],
   );
-  // That it is missing says it all.
+  // Missing ones need no further problems.
   const others = compared.filter(({ standing }) => standing !== "missing");
   const problems = others.flatMap(({ problems }) =>
     problems.map(({ code, message }) => `${paint.red(code)} ${message}`),
   );
-  return [columns(paint, ["STANDS", { name: "DESTINATION", when: "whole" }], rows), ...problems, ...meant].join("\n");
+  return [columns(paint, ["STATE", { name: "DESTINATION", when: "whole" }], rows), ...problems, ...meant].join("\n");
 }
 
 function painted(paint: Paint, standing: Compared["standing"]): string {

@@ -3,11 +3,11 @@ import type { Destination } from "../../core/destination.ts";
 import { type PhysicalNames, physicalOf } from "../about-broker.ts";
 import { columns } from "../columns.ts";
 import { chosenBroker, type Frame, madeAdapter } from "../frame.ts";
-import { declarationsOf, toldProblem, wantedDestinations } from "../standing.ts";
+import { declarationsOf, problemJson, wantedDestinations } from "../standing.ts";
 import { describeDestination } from "../target.ts";
 import { type Ended, verb } from "../verb.ts";
 
-/** What a destination becomes on a broker. */
+/** A destination with its physical names. */
 interface Shown {
   readonly destination: string;
   readonly kind: Destination["kind"];
@@ -45,7 +45,7 @@ async function show(frame: Frame, addresses: readonly string[]): Promise<Ended> 
   const adapter = await madeAdapter(frame, chosen);
   const declarations = declarationsOf(wanted);
   const shown = wanted.map((one) => shownOf(adapter, one));
-  const problems = declarations.problems(adapter, frame.configuration.require ?? []).map(toldProblem);
+  const problems = declarations.problems(adapter, frame.configuration.require ?? []).map(problemJson);
   const { paint } = frame.terminal;
   const rows = shown.map(({ destination, options, physical }) => [
     destination,

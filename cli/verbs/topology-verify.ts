@@ -25,16 +25,16 @@ export const topologyVerify = verb({
     const isKnown = !standings.every((standing) => standing === "same" || standing === "unknown");
     const { paint } = frame.terminal;
     const next = [
-      ...(standings.includes("missing") ? ['"anybroker topology create" makes what is missing'] : []),
+      ...(standings.includes("missing") ? ['"anybroker topology create" creates what is missing'] : []),
       ...(standings.includes("different")
-        ? ["what is different is left as it is: declare it as it is there, or drain and remove it first"]
+        ? ["what differs is not changed: declare it as it is on the broker, or drain and remove it first"]
         : []),
     ];
     const end = verified
-      ? paint.green("everything stands as declared")
+      ? paint.green("everything exists as declared")
       : isKnown
-        ? paint.red(`not everything stands as declared: ${next.join("; ")}`)
-        : paint.red("not everything could be compared with what is declared");
+        ? paint.red(`not everything exists as declared: ${next.join("; ")}`)
+        : paint.red("not everything could be compared with the declarations");
     return {
       json: { broker: label, destinations: compared, verified },
       text: `${comparedText(paint, compared)}\n${end}`,
@@ -43,7 +43,7 @@ export const topologyVerify = verb({
   },
 });
 
-/** What could not be compared is told by what was not allowed, or is lacking. */
+/** The exit for destinations that could not be compared. */
 function exitOfUnknown(compared: readonly Compared[]): ExitName {
   const codes = compared.flatMap(({ problems }) => problems.map(({ code }) => code));
   return codes.includes("unauthorized") ? "not-allowed" : "unavailable";

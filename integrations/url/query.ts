@@ -58,7 +58,7 @@ function decoded(text: string, refuse: Refuse): string {
 }
 
 /** The share of typing errors in a name that is still recognised. */
-const SLIPS = 1 / 3;
+const MOST_ERRORS = 1 / 3;
 const SHORTEST_BEGINNING = 4;
 
 /**
@@ -68,9 +68,9 @@ const SHORTEST_BEGINNING = 4;
 export function nearest(given: string, names: readonly string[]): string | undefined {
   const wanted = plain(given);
   const ranked = names
-    .map((name) => ({ name, slips: slips(wanted, plain(name)), alike: begunAlike(wanted, plain(name)) }))
-    .filter(({ name, slips, alike }) => alike || slips <= Math.max(1, Math.floor(plain(name).length * SLIPS)))
-    .sort((one, other) => one.slips - other.slips);
+    .map((name) => ({ name, errors: editDistance(wanted, plain(name)), alike: begunAlike(wanted, plain(name)) }))
+    .filter(({ name, errors, alike }) => alike || errors <= Math.max(1, Math.floor(plain(name).length * MOST_ERRORS)))
+    .sort((one, other) => one.errors - other.errors);
   return ranked[0]?.name;
 }
 
@@ -83,8 +83,8 @@ function begunAlike(one: string, other: string): boolean {
   return shorter.length >= SHORTEST_BEGINNING && longer.startsWith(shorter);
 }
 
-/** The optimal string alignment distance. */
-function slips(one: string, other: string): number {
+/** The optimal string alignment distance (Damerau and Levenshtein). */
+export function editDistance(one: string, other: string): number {
   let beforeLast: readonly number[] = [];
   let last: readonly number[] = Array.from({ length: other.length + 1 }, (_, column) => column);
   for (let row = 1; row <= one.length; row++) {
