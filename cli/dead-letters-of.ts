@@ -30,21 +30,21 @@ export interface OpenDeadLetters extends OpenBroker {
   readonly target: Target;
 }
 
-/** How `dlq` commands say whose dead letters. */
+/** The destination of `dlq` commands. */
 export const WHOSE = {
   type: "string",
   demandOption: true,
   describe: "Whose dead letters: orders, queue:orders, topic:order.placed/billing",
 } as const;
 
-/** How `dlq` commands choose. */
+/** The filter of `dlq` commands. */
 export const FILTER = {
   type: "string",
   array: true,
   describe: "Which: all, or as in: reason = attempts and age '>' 1h",
 } as const;
 
-/** How every `dlq` command may end. */
+/** The exits of every `dlq` command. */
 export const DLQ_EXITS = {
   data: "the filter cannot be read",
   "not-found": "the destination is not there",
@@ -52,13 +52,13 @@ export const DLQ_EXITS = {
   "not-allowed": "it refuses the login, or the right to read",
 } as const;
 
-/** What every `dlq` command tells. */
+/** The JSON of every `dlq` command. */
 export const DLQ_JSON = {
   broker: "the broker as it was chosen, without secrets",
   destination: "whose dead letters: `orders`, `order.placed..billing`",
 } as const;
 
-/** What those tell that look at entries. */
+/** The JSON of commands that read entries. */
 export const LOOK_JSON = {
   held: "whether the entries were taken and given back to be looked at, because the broker cannot be read otherwise",
   complete: "whether everything that stands was seen, as far as the broker tells",

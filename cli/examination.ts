@@ -56,7 +56,7 @@ export async function examine(frame: Frame, named: readonly Named[]): Promise<En
       const meant = standing === "missing" ? await meantText(adapter, destination, known) : "";
       const message =
         [...problems.map((problem) => problem.message), ...(meant === "" ? [] : [meant])].join("; ") || exists;
-      checks.push({ check: `look at ${destination}`, status, message });
+      checks.push({ check: `compare ${destination}`, status, message });
     }
     checks.push({
       check: "write and consume",

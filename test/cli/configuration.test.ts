@@ -40,7 +40,7 @@ test("the file in the current folder is read, TypeScript before JavaScript, or t
 
 test("what is wrong with it is said", async () => {
   const wrong: readonly (readonly [text: string, code: number, told: RegExp])[] = [
-    ["export const nothing = 1;", 78, /exports nothing by default/],
+    ["export const nothing = 1;", 78, /has no default export/],
     ["export default 1;", 78, /as an object/],
     ["export default { brokr: 1 };", 78, /no option "brokr"/],
     ["export default { broker: 1 };", 78, /takes a URL, an adapter/],
@@ -80,7 +80,7 @@ test("the broker is the one that is named, else the configuration's, else BROKER
   const none = await command(["topology", "show", "queue:orders"], { configuration: {} });
   expect([none.code, none.stderr]).toEqual([64, expect.stringContaining("--broker amqp://localhost")]);
   const unknown = await command(["topology", "show", "--broker", "toString", "queue:a"], { configuration });
-  expect([unknown.code, unknown.stderr]).toEqual([64, expect.stringContaining("it names aws")]);
+  expect([unknown.code, unknown.stderr]).toEqual([64, expect.stringContaining("it has aws")]);
   const odd = await command(["topology", "show", "--broker", "http://a", "queue:a"], { configuration });
   expect([odd.code, odd.stderr]).toEqual([65, expect.stringContaining("http:")]);
 });
@@ -104,5 +104,5 @@ test("a configuration that never finishes loading ends the command, with where t
   write("anybroker.config.ts", "await new Promise(() => {});\nexport default {};");
   const late = await command(SHOW, { cwd: folder, faster: 1_000 });
   expect(late.code).toBe(78);
-  expect(late.stderr).toContain("was not loaded within 60 s; look at what it awaits outside of functions");
+  expect(late.stderr).toContain("was not loaded within 60 s; check what it waits for outside of functions");
 });

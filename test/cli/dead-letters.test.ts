@@ -98,7 +98,10 @@ describe("looking", () => {
     expect([nothing.code, nothing.stderr]).toEqual([67, expect.stringContaining("no queues and subscriptions")]);
     const kafka = () => Object.assign(delegate(memory()), { name: "kafka" });
     const unseen = await command(["dlq", "groups"], { ...world, configuration: { broker: kafka } });
-    expect([unseen.code, unseen.stderr]).toEqual([67, expect.stringContaining("visible to this user on kafka")]);
+    expect([unseen.code, unseen.stderr]).toEqual([
+      67,
+      expect.stringContaining("this user sees no queues and subscriptions of anybroker on kafka"),
+    ]);
     expect(unseen.stderr).toContain("grant it Describe");
     const impossible = await command(["dlq", "replay", "orders", "reason = atempts", "--yes"], bare);
     expect([impossible.code, impossible.stderr]).toEqual([65, expect.stringContaining("a reason is one of attempts")]);
@@ -126,7 +129,7 @@ describe("looking", () => {
     expect(running.code).toBe(3);
     const [ls, groups] = (await looks) ?? [];
     expect(ls?.stdout).toBe(
-      "no dead letters of orders among those that could be seen\n2 held by others, such as another run, and not seen here\n",
+      "no dead letters of orders among those that could be read\n2 are held by others, such as another run, and not shown here\n",
     );
     expect(groups?.json).toMatchObject({ groups: [], elsewhere: 2, complete: false });
   });
@@ -217,18 +220,19 @@ describe("sending back", () => {
     });
     expect(stopped.code).toBe(3);
     // The bar is taken off its line first, and drawn again below.
-    expect(stopped.stderr).toContain("\r\u001b[Kstopping; Ctrl-C again leaves at once\n");
-    expect(stopped.stderr).toMatch(/leaves at once\n.*replay \[/s);
+    expect(stopped.stderr).toContain("\r\u001b[Kstopping; press Ctrl-C again to exit at once\n");
+    expect(stopped.stderr).toMatch(/exit at once\n.*replay \[/s);
     // Nothing is written over anything, wherever the cursor was.
     const shown = screenOf(stopped.stderr);
     expect(shown.slice(-2)).toEqual([
-      "stopping; Ctrl-C again leaves at once",
+      "stopping; press Ctrl-C again to exit at once",
       expect.stringMatching(/^replay \[[=-]{30}\] [123]\/3/),
     ]);
     expect(stopped.stderr).not.toMatch(SAVED_CURSOR);
     expect(stopped.stdout).toMatch(/^sent back [12]\nstopped: it was interrupted/);
-    const [, planFile = ""] = /go on with: anybroker dlq replay orders --resume (\S+\.json)/.exec(stopped.stdout) ?? [];
-    expect(stopped.stdout).toContain("at its own pace: 2 a second at most");
+    const [, planFile = ""] =
+      /continue with: anybroker dlq replay orders --resume (\S+\.json)/.exec(stopped.stdout) ?? [];
+    expect(stopped.stdout).toContain("at the plan's pace: at most 2 per second");
     const resumed = await command(["dlq", "replay", "orders", "--resume", planFile, "--yes", "--json"], world);
     expect(resumed.code).toBe(0);
     expect(resumed.json).toMatchObject({
@@ -241,9 +245,7 @@ describe("sending back", () => {
     expect(await entries()).toEqual([]);
     // Some are there no more, and it is said why.
     const again = await command(["dlq", "replay", "orders", "--resume", planFile, "--rate", "50", "--yes"], world);
-    expect(again.stdout).toMatch(
-      /^sent back 0, 3 were not there any more\nnot there: 3 done by an earlier part of this run/,
-    );
+    expect(again.stdout).toMatch(/^sent back 0, 3 are missing\nmissing: 3 done by an earlier part of this run/);
     // What was said again stands in the plan from then on.
     const { json } = await command(["dlq", "report", planFile, "--json"], world);
     expect(json.report).toMatchObject({
@@ -259,11 +261,11 @@ describe("sending back", () => {
     const ramp = ["--ramp", "--ramp-first", "1", "--ramp-factor", "2", "--ramp-watch", "1m", "--ramp-backlog", "1m"];
     const first = await command(["dlq", "replay", "orders", "all", "--rate", "20", ...ramp, "--yes"], world);
     expect(first.code).toBe(3);
-    expect(first.stdout).toMatch(/^sent back 1, 1 came back dead\nstopped: too many came back to the dead letters$/m);
+    expect(first.stdout).toMatch(/^sent back 1, 1 came back\nstopped: too many came back$/m);
     const [, run = ""] = /header\.anybroker-replay-run = (\S+)'/.exec(first.stdout) ?? [];
     expect((await entries(`header.anybroker-replay-run = ${run}`)).length).toBe(1);
     const [, planFile = ""] =
-      /--resume (\S+\.json)\nat its own pace: 20 a second at most, 1 first/.exec(first.stdout) ?? [];
+      /--resume (\S+\.json)\nat the plan's pace: at most 20 per second, 1 first/.exec(first.stdout) ?? [];
     const resumed = await command(["dlq", "replay", "orders", "--resume", planFile, "--yes", "--json"], world);
     expect(resumed.code).toBe(3);
     expect(resumed.json).toMatchObject({
@@ -284,13 +286,13 @@ describe("sending back", () => {
     const list = await command(["dlq", "report", "--json"], world);
     expect(list.json).toMatchObject({ report: null, runs: [{ run, file: planFile, open: 0, count: 3 }] });
     const none = await command(["dlq", "report", "nobody"], world);
-    expect([none.code, none.stderr]).toEqual([67, expect.stringContaining("dlq report without it lists them")]);
+    expect([none.code, none.stderr]).toEqual([67, expect.stringContaining("dlq report without a run lists them")]);
   });
 
   test("a group edited on its way, by a patch that the plan keeps or by a script", async () => {
     const patch = '[{"op":"replace","path":"/total","value":99}]';
     const dry = await command(["dlq", "replay", "orders", "key = o-1", "--patch", patch, "--dry-run"], world);
-    expect(dry.stdout).toMatch(/each edited by the patch\nsuch as .*\n- .*"total":12\}\n\+ .*"total":99\}/);
+    expect(dry.stdout).toMatch(/each is edited by the patch\nsuch as .*\n- .*"total":12\}\n\+ .*"total":99\}/);
     const line = ["dlq", "replay", "orders", "key in (o-1, o-2)", "--patch", patch, "--yes", "--json"];
     const sent = await command(line, world);
     expect(sent.json).toMatchObject({ result: { done: 2 }, plan: { edit: [{ path: "/total" }] } });
@@ -301,14 +303,17 @@ describe("sending back", () => {
     const runs = (await command(["dlq", "report", "--json"], world)).json.runs as readonly { readonly file: string }[];
     const again = ["dlq", "replay", "orders", "--resume", runs[1]?.file ?? "", "--yes"];
     const without = await command(again, world);
-    expect([without.code, without.stderr]).toEqual([65, expect.stringContaining("by a function; give the same")]);
+    expect([without.code, without.stderr]).toEqual([
+      65,
+      expect.stringContaining("with a function; pass the same function"),
+    ]);
     expect((await command([...again, "--script", "fix.mjs"], world)).code).toBe(0);
     for (const [given, exit, text] of [
       [["--patch", "[{]"], 65, "--patch is no JSON"],
       [["--patch", "nowhere.json"], 66, "nowhere.json cannot be read: ENOENT; there is no such file"],
       [["--patch", '[{"op":"set"}]'], 65, "operation 0 is none of add"],
       [["--script", "nowhere.mjs"], 66, "nowhere.mjs cannot be loaded"],
-      [["--script", "fix.mjs", "--patch", patch], 64, "give one"],
+      [["--script", "fix.mjs", "--patch", patch], 64, "use one of them"],
     ] as const) {
       const refused = await command(["dlq", "replay", "orders", "all", ...given, "--yes"], world);
       expect([refused.code, refused.stderr]).toEqual([exit, expect.stringContaining(text)]);
@@ -335,7 +340,7 @@ describe("sending back", () => {
     const unhandled = await command(["dlq", "replay", "orders", "all", ...ramp, "--yes", "--json"], world);
     expect([unhandled.code, unhandled.json.result]).toMatchObject([3, { done: 1, stopped: "unhandled" }]);
     expect((await command(["dlq", "replay", "orders", "all", "--tolerate", "1"], world)).stderr).toContain(
-      "are for --ramp",
+      "need --ramp",
     );
   });
 
@@ -350,12 +355,9 @@ describe("sending back", () => {
     expect(other.stderr).toContain("resume it on orders, or plan anew for rejected");
     writeFileSync(join(folder, "none.json"), "{}");
     const none = await command(["dlq", "replay", "orders", "--resume", "none.json", "--yes"], world);
-    expect([none.code, none.stderr]).toEqual([
-      65,
-      expect.stringContaining("--resume none.json: what was given is no plan"),
-    ]);
+    expect([none.code, none.stderr]).toEqual([65, expect.stringContaining("--resume none.json: this is no plan")]);
     const onFile = ["dlq", "discard", "orders", "all", "--archive", "plan.json/a.jsonl", "--yes"];
-    expect((await command(onFile, world)).stderr).toMatch(/plan\.json is no folder; name a file in one/);
+    expect((await command(onFile, world)).stderr).toMatch(/plan\.json is no folder; name a file in a folder/);
     const both = await command(["dlq", "replay", "orders", "all", "--resume", "plan.json", "--yes"], world);
     expect(both.code).toBe(64);
     expect(await entries()).toHaveLength(3);
@@ -388,7 +390,7 @@ describe("discarding and editing", () => {
     const absent = await discarding("no/such/file");
     expect(absent.code).toBe(73);
     expect(errorOf(absent).message).toMatch(
-      /^no\/such\/file cannot be written: ENOENT; make the folder .*no\/such first/,
+      /^no\/such\/file cannot be written: ENOENT; create the folder .*no\/such first/,
     );
     expect(readdirSync(folder)).toEqual([]);
     const { code, json } = await discarding(".");

@@ -57,9 +57,9 @@ test("doctor without a configuration looks at what it finds, and says what may h
     { destination: "queue:rejected" },
   ]);
   expect(json.checks).toContainEqual({
-    check: "find what stands",
+    check: "find destinations",
     status: "ok",
-    message: "found 4, of no configuration",
+    message: "found 4, without a configuration",
   });
   const one = await command(["doctor", "orders", "--json"], { configuration: { broker } });
   expect([one.code, one.json.destinations]).toMatchObject([0, [{ destination: "queue:orders", deadLetters: 1 }]]);
@@ -72,11 +72,15 @@ test("doctor without a configuration looks at what it finds, and says what may h
   const blind = await command(["doctor", "--json"], { configuration: { broker: silent } });
   expect(blind.code).toBe(78);
   expect(blind.json.checks).toContainEqual(
-    expect.objectContaining({ check: "find what stands", status: "failed", message: expect.stringContaining("name") }),
+    expect.objectContaining({ check: "find destinations", status: "failed", message: expect.stringContaining("name") }),
   );
   const nothing = await command(["doctor", "--json", "--broker", "memory:"]);
   expect(nothing.json.checks).toContainEqual(
-    expect.objectContaining({ check: "find what stands", status: "ok", message: expect.stringContaining("nothing") }),
+    expect.objectContaining({
+      check: "find destinations",
+      status: "ok",
+      message: expect.stringContaining("there are no destinations"),
+    }),
   );
 });
 
@@ -137,7 +141,7 @@ test("doctor --plan says offline what a move would lose, and what the other brok
   const refused = plan.refused as readonly { readonly message: string }[];
   expect(refused.map(({ message }) => message).join()).toMatch(/priority.*rewind/s);
   const { stdout } = await command(line.slice(0, -1), { configuration });
-  expect(stdout).toContain("the target refuses:");
+  expect(stdout).toContain("the target broker refuses:");
   const alike = await command(["doctor", "queue:plain", "--plan", "--to", "memory:", "--broker", "memory:", "--json"]);
   expect(alike.code).toBe(0);
   expect(alike.json.plan).toMatchObject({ differences: [], lost: [], refused: [] });

@@ -47,7 +47,8 @@ test("a pipe is read as it is written, and waiting for its writer can be ended",
 });
 
 test("a configuration and a script that are no files are refused", () => {
-  for (const path of ["/dev/zero", folder]) expect(() => refuseNoFile(path, "the script")).toThrow("is no file");
+  for (const path of ["/dev/zero", folder])
+    expect(() => refuseNoFile(path, "the script")).toThrow("is no regular file");
   expect(() => refuseNoFile(join(folder, "missing"), "the script")).not.toThrow();
 });
 
@@ -56,7 +57,7 @@ test("what has no end is refused, as a body and as a line", async () => {
     message: expect.stringContaining("more than 256 MiB"),
   });
   await expect(linesOf("/dev/zero")).rejects.toMatchObject({
-    message: expect.stringContaining("a line of it holds more than 256 MiB"),
+    message: expect.stringContaining("a line of it has more than 256 MiB"),
   });
   appendFileSync(join(folder, "empty"), "");
   expect((await readBytes("empty", place(), never)).length).toBe(0);

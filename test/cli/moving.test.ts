@@ -50,11 +50,11 @@ test("bridge looks, asks, and moves everything", async () => {
   expect([await depthOf("old"), await depthOf("fresh")]).toEqual([0, 20]);
   expect((await command(["bridge", "queue:nobody", "--to", "fresh", "--yes"], { configuration })).code).toBe(67);
   expect((await command(["bridge", "orders", "--to", "nobody", "--yes"], { configuration })).stderr).toContain(
-    "it names old, fresh",
+    "it has old, fresh",
   );
 });
 
-test("bridge stops cleanly with Ctrl-C, and the same command goes on", async () => {
+test("bridge stops cleanly with Ctrl-C, and the same command continues", async () => {
   const { configuration, depthOf } = await twoBrokers(10);
   const line = ["bridge", "orders", "--to", "fresh", "--yes"];
   const stopped = await command([...line, "--rate", "4"], {
@@ -65,7 +65,7 @@ test("bridge stops cleanly with Ctrl-C, and the same command goes on", async () 
     },
   });
   expect(stopped.code).toBe(3);
-  expect(stopped.stdout).toMatch(/^moved \d\nstopped; the same command goes on\n$/);
+  expect(stopped.stdout).toMatch(/^moved \d\nstopped; the same command continues\n$/);
   expect((await depthOf("old")) + (await depthOf("fresh"))).toBe(10);
   expect((await command([...line, "--json"], { configuration })).json).toMatchObject({ result: { end: "drained" } });
   expect([await depthOf("old"), await depthOf("fresh")]).toEqual([0, 10]);
@@ -218,7 +218,7 @@ test("a change that breaks off says where it stands, and how to go on", async ()
   const late = await command(["migrate", "advance", "--yes"], { configuration });
   expect(late.code).toBe(3);
   expect(late.stdout).toMatch(
-    /^not everybody took it over.*go on with: anybroker migrate advance; take back with: anybroker migrate rollback/s,
+    /^not everybody took it over.*continue with: anybroker migrate advance; take back with: anybroker migrate rollback/s,
   );
 });
 

@@ -228,7 +228,7 @@ describe("secrets", () => {
     };
     const brief = await command(["topology", "show"], { configuration });
     expect([brief.code, brief.stdout]).toEqual([70, ""]);
-    expect(brief.stderr).toBe("anybroker: a mistake\na mistake of anybroker itself; --verbose shows where\n");
+    expect(brief.stderr).toBe("anybroker: a mistake\na defect of anybroker; --verbose shows where\n");
     const verbose = await command(["topology", "show", "--verbose"], { configuration });
     expect(verbose.stderr).toMatch(/TypeError: a mistake\n +at .*caused by: Error: behind it\n +at /s);
     const several: Configuration = {

@@ -86,16 +86,16 @@ describe("a command line that makes no sense is answered as by a person, with an
     [["xyzzy"], 'there is no command "xyzzy": anybroker --help lists the commands'],
     [["dlq", "lss"], 'there is no command "dlq lss": did you mean "dlq ls"? anybroker dlq --help lists the commands'],
     [["dlq", "ls"], '"dlq ls" needs <destination> (whose dead letters: orders'],
-    [["dlq", "ls"], "; as in: anybroker dlq ls orders (anybroker dlq ls --help tells more)"],
+    [["dlq", "ls"], "; as in: anybroker dlq ls orders (see anybroker dlq ls --help)"],
     [["dlq", "show", "orders"], '"dlq show" needs <id> (the id of the entry, or of the message)'],
     [["bridge", "orders"], '"bridge" needs --to (the broker to move them to)'],
     [["top", "--onec"], '"top" has no option --onec (did you mean --once?); as in: anybroker top'],
     [["top", "--on-sec"], '"top" has no option --on-sec; as in'],
     [["top", "-q"], '"top" has no option -q'],
-    [["send", "a", "b", "c", "d"], '"send" takes fewer words: c, d is too much; quote what holds spaces'],
+    [["send", "a", "b", "c", "d"], '"send" takes fewer words: c, d is too much; quote words with spaces'],
     [["top", "--broker"], "--broker takes a value"],
     [["bridge", "a", "--to", "b", "--rate", "x"], "--rate takes a number; as in: anybroker bridge orders --from amqp:"],
-    [["bridge", "a", "--to", "b", "--content", "x"], '--content takes one of "messages", "dead-letters", and not "x"'],
+    [["bridge", "a", "--to", "b", "--content", "x"], '--content takes one of "messages", "dead-letters", not "x"'],
   ];
   test.for(wrong)("%j", async ([line, says]) => {
     const { code, stdout, stderr } = await command(line);
@@ -112,7 +112,7 @@ describe("a command line that makes no sense is answered as by a person, with an
       const { code, stderr } = await command([...name.split(" "), ...(required ? [] : ["--no-such-option"])]);
       expect([name, code]).toEqual([name, 64]);
       expect(stderr).toMatch(
-        new RegExp(`^anybroker: "${name}" .*; as in: anybroker ${name}.*--help tells more\\)\\n$`, "s"),
+        new RegExp(`^anybroker: "${name}" .*; as in: anybroker ${name}.*\\(see anybroker ${name} --help\\)\\n$`, "s"),
       );
     }
   });

@@ -63,7 +63,7 @@ test("a number that JavaScript would change is refused, and can be sent as it is
   expect((await command(raw, { configuration })).code).toBe(0);
   const patch = '[{"op":"add","path":"/id","value":12345678901234567890}]';
   const edited = await command(["dlq", "replay", "numbers", "all", "--patch", patch, "--json"], { configuration });
-  expect(errorOf(edited)).toMatchObject({ message: expect.stringContaining("--patch holds a number") });
+  expect(errorOf(edited)).toMatchObject({ message: expect.stringContaining("--patch has a number") });
 });
 
 test("what stands behind -- is taken as it is, whatever it begins with", async () => {
@@ -170,21 +170,21 @@ test("publish gives every subscription its copy", async () => {
 test("what is wrong with the command line is said before anything is connected", async () => {
   const { configuration } = shop();
   const wrong: readonly (readonly [line: string[], told: RegExp])[] = [
-    [["send", "orders"], /the message itself, or --file/],
-    [["send", "orders", "1", "--file", "-"], /the message itself, or --file/],
+    [["send", "orders"], /pass the message, or --file/],
+    [["send", "orders", "1", "--file", "-"], /pass the message, or --file/],
     [["send", "orders", "1", "--lines"], /--lines needs --file/],
     [["send", "order.placed", "1"], /anybroker publish/],
     [["publish", "orders", "1"], /anybroker send/],
-    [["publish", "order.placed/billing", "1"], /name the topic alone/],
+    [["publish", "order.placed/billing", "1"], /name only the topic/],
     [["send", "orders", "1", "--header", "novalue"], /name=value/],
     [["send", "orders", "1", "--delay", "soon"], /--delay takes a duration/],
     [["send", "orders", "1", "--priority", "high"], /--priority takes a number/],
-    [["send", "orders", "1", "--key", "a", "--key", "b"], /--key was given several times/],
+    [["send", "orders", "1", "--key", "a", "--key", "b"], /--key takes one value, and was given several times/],
     [["send", "orders", "1", "--key"], /key/],
-    [["send", "ordres", "1"], /"ordres" is not known.*queue:orders/],
+    [["send", "ordres", "1"], /"ordres" is unknown.*queue:orders/],
     [["send", "mail:orders", "1"], /is no address/],
-    [["send", "queue:orders,urgent", "1"], /"urgent" is none of its options/],
-    [["send", "queue:orders,ordered", "1"], /has its options from the configuration/],
+    [["send", "queue:orders,urgent", "1"], /it has no option "urgent"/],
+    [["send", "queue:orders,ordered", "1"], /has its options in the configuration/],
     [["send", "orders", "1", "--colour"], /"send" has no option --colour/],
   ];
   for (const [line, told] of wrong) {

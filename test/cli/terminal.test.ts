@@ -64,9 +64,9 @@ describe.runIf(runs)("in a real terminal", () => {
     type(run, CTRL_C);
     const { code, stdout } = await run.ended();
     expect(code).toBe(3);
-    expect(stdout).toMatch(/stopping; Ctrl-C again leaves at once/);
+    expect(stdout).toMatch(/stopping; press Ctrl-C again to exit at once/);
     expect(stdout).toMatch(
-      /sent back \d+.*stopped: it was interrupted.*go on with: anybroker dlq replay orders --resume/s,
+      /sent back \d+.*stopped: it was interrupted.*continue with: anybroker dlq replay orders --resume/s,
     );
     expect(screenOf(stdout)).toContainEqual(expect.stringMatching(/^sent back \d+$/));
     // The cursor is there again.
@@ -86,7 +86,7 @@ describe.runIf(runs)("in a real terminal", () => {
     const run = inTerminal("dlq replay orders all --yes --rate 20", { DEAD: "400", HANG: "close" });
     await run.printed(/replay \[[^\]]*\] [1-9]\d*\/400/);
     type(run, CTRL_C);
-    await run.printed(/leaves at once/);
+    await run.printed(/exit at once/);
     type(run, CTRL_C);
     const { code, stdout } = await run.ended();
     expect(code).toBe(130);

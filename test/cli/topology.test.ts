@@ -82,7 +82,7 @@ describe("topology create, diff and verify", () => {
     expect(after.json).toMatchObject({ verified: true });
     const { stdout } = await command(["topology", "verify"], { configuration });
     expect(stdout).toMatch(/^same +queue:orders\n/m);
-    expect(stdout).toContain("everything stands as declared");
+    expect(stdout).toContain("everything exists as declared");
   });
 
   test("what the broker cannot carry is refused before anything is made", async () => {
@@ -162,11 +162,11 @@ describe("topology create, diff and verify", () => {
     const different = await command(["topology", "verify", "queue:a"], {
       configuration: otherwise({ declare: async ({ mode }) => (mode === "none" ? [] : [conflict]) }),
     });
-    expect(different.stdout).toContain("not everything stands as declared: what is different");
+    expect(different.stdout).toContain("not everything exists as declared: what differs");
     expect(different.stdout).not.toContain("topology create");
     const missing = await command(["topology", "verify", "queue:a"], { configuration: otherwise({}) });
-    expect(missing.stdout).toContain('"anybroker topology create" makes what is missing');
-    expect(missing.stdout).not.toContain("what is different");
+    expect(missing.stdout).toContain('"anybroker topology create" creates what is missing');
+    expect(missing.stdout).not.toContain("what differs");
   });
 
   test.for([

@@ -72,8 +72,8 @@ export async function goThroughVerbs({ anybroker, url, prefix, environment = {} 
     shows(await typed("topology show"), "DESTINATION", `queue:${orders.name}`, `topic:${placed.name}/billing`);
     const created = await typed("topology create");
     shows(created, ...[orders, spare].map(({ name }) => `${GREEN("created")} queue:${name}`));
-    shows(await typed("topology diff"), DIM("STANDS"), GREEN("same"), `queue:${orders.name}`);
-    shows(await typed("topology verify"), GREEN("everything stands as declared"));
+    shows(await typed("topology diff"), DIM("STATE"), GREEN("same"), `queue:${orders.name}`);
+    shows(await typed("topology verify"), GREEN("everything exists as declared"));
 
     write("orders.jsonl", ["o-1", "o-2", "o-3"].map((id) => `${JSON.stringify({ id })}\n`).join(""));
     shows(await typed(`send ${orders.name} --file orders.jsonl --lines`), `sent 3 to ${BOLD(orders.name)}`);

@@ -224,7 +224,7 @@ export function verbsSuite(broker: VerbsBroker): void {
     });
     const typo = await command(["dlq", "ls", `${orders.name}z`], bare);
     expect(typo.code).toBe(67);
-    const meant = broker.lists ? `; did you mean "${orders.name}"?` : "; what stands there cannot be told";
+    const meant = broker.lists ? `; did you mean "${orders.name}"?` : "; its destinations cannot be listed";
     expect(typo.stderr).toContain(`no queue "${orders.name}z" on ${broker.adapter}${meant}`);
   });
 

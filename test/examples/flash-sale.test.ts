@@ -25,6 +25,6 @@ test("an unknown broker is refused, and its password is not repeated", async () 
   const run = startExample(built.folder, "flash-sale", { BROKER_URL: "smtp://me:canary-password@localhost" });
   const { code, output } = await run.ended();
   expect(code).toBe(1);
-  expect(output).toContain("knows no broker by smtp:; it knows memory:, amqp:");
+  expect(output).toContain("knows no scheme smtp:; it knows memory:, amqp:");
   expect(output).not.toContain("canary-password");
 });
