@@ -1,30 +1,32 @@
-import { Deadlines } from "../../core/deadlines.ts";
+import type {
+  Adapter,
+  DeliverySink,
+  Depth,
+  IncomingMessage,
+  OutgoingMessage,
+  QuarantineLog,
+  ReceiveOptions,
+  Receiver,
+  SendLimits,
+  SendReport,
+  SendResult,
+  Topology,
+  Watcher,
+} from "../../core/adapter.ts";
 import {
-  type Adapter,
   type Address,
   addressName,
-  type Capabilities,
-  type Clock,
   type DeadLettersAddress,
-  type DeliverySink,
-  type Depth,
   describeAddress,
-  type IncomingMessage,
-  MessagingError,
-  type OutgoingMessage,
-  type QuarantineLog,
   type QueueAddress,
-  type ReceiveOptions,
-  type Receiver,
-  type SendLimits,
-  type SendReport,
-  type SendResult,
   type Source,
   type TopicAddress,
-  type Topology,
-  type Watcher,
   type WorkAddress,
-} from "../../core/index.ts";
+} from "../../core/address.ts";
+import type { Capabilities } from "../../core/capabilities.ts";
+import type { Clock } from "../../core/clock.ts";
+import { Deadlines } from "../../core/deadlines.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { memoryCapabilities } from "./capabilities.ts";
 import { incoming, MemoryReceiver, shown } from "./queue.ts";
 import { type MemorySpace, spaceName } from "./space.ts";

@@ -1,4 +1,4 @@
-import type { Capabilities } from "../../core/index.ts";
+import type { Capabilities } from "../../core/capabilities.ts";
 
 export const PRIORITY_LEVELS = 32;
 const LARGEST_MESSAGE = 16 * 1024 * 1024;

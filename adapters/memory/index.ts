@@ -1,5 +1,6 @@
 import { checkInteger, checkOptions, clockOf } from "../../core/checks.ts";
-import { type Clock, MessagingError } from "../../core/index.ts";
+import type { Clock } from "../../core/clock.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { MemoryAdapter } from "./adapter.ts";
 import { MemorySpace } from "./space.ts";
 

@@ -1,23 +1,21 @@
-import { EventLoopTurn } from "../../core/clock.ts";
+import type {
+  DeadLetterResult,
+  DeliverySink,
+  DeliveryToken,
+  IncomingMessage,
+  OutgoingMessage,
+  ReceiveOptions,
+  Receiver,
+  SendReport,
+  SendResult,
+  Settlement,
+  SettleResult,
+} from "../../core/adapter.ts";
+import { type Clock, EventLoopTurn, type Timer } from "../../core/clock.ts";
 import type { Deadline, Deadlines, Expiring } from "../../core/deadlines.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { Fifo } from "../../core/fifo.ts";
-import {
-  type Clock,
-  type DeadLetterResult,
-  type DeliverySink,
-  type DeliveryToken,
-  HEADER,
-  type IncomingMessage,
-  MessagingError,
-  type OutgoingMessage,
-  type ReceiveOptions,
-  type Receiver,
-  type SendReport,
-  type SendResult,
-  type Settlement,
-  type SettleResult,
-  type Timer,
-} from "../../core/index.ts";
+import { HEADER } from "../../core/system-headers.ts";
 import { PRIORITY_LEVELS } from "./capabilities.ts";
 
 /** A message as it stands on a queue of the process. */

@@ -1,14 +1,7 @@
+import { type OutgoingMessage, QUARANTINE_KEPT_MS, type SubscriptionDeclaration } from "../../core/adapter.ts";
 import { addressesAmong } from "../../core/adapter-support.ts";
-import {
-  type Address,
-  addressName,
-  type Clock,
-  type OutgoingMessage,
-  QUARANTINE_KEPT_MS,
-  type SubscriptionDeclaration,
-  type TopicAddress,
-  type WorkAddress,
-} from "../../core/index.ts";
+import { type Address, addressName, type TopicAddress, type WorkAddress } from "../../core/address.ts";
+import type { Clock } from "../../core/clock.ts";
 import { routingMatches } from "../../core/routing.ts";
 import { MemoryQueue } from "./queue.ts";
 

@@ -1,14 +1,10 @@
 import { type Container, ContainerModule, type ServiceIdentifier } from "inversify";
+import type { Broker, BrokerStatus } from "../../core/broker.ts";
 import { checkInteger, checkName, checkOptions } from "../../core/checks.ts";
 import { DEFAULT_STOP_MS } from "../../core/consume/consumer.ts";
-import {
-  type Broker,
-  type BrokerStatus,
-  type Consumer,
-  MessagingError,
-  type StartOptions,
-  type StopOptions,
-} from "../../core/index.ts";
+import type { Consumer } from "../../core/consumer.ts";
+import { MessagingError } from "../../core/errors.ts";
+import type { StartOptions, StopOptions } from "../../core/options.ts";
 import { asProblem, startFailed, startWait } from "../../core/start.ts";
 import { ContainerHandlers } from "./container-handlers.ts";
 import { BROKER, brokerOf, MESSAGING, type Messaging, PUBLISHER, publisherOf } from "./identifiers.ts";

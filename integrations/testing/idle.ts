@@ -1,4 +1,7 @@
-import { addressName, type Broker, type ConsumerStatus, describeAddress, MessagingError } from "../../core/index.ts";
+import { addressName, describeAddress } from "../../core/address.ts";
+import type { Broker } from "../../core/broker.ts";
+import type { ConsumerStatus } from "../../core/consumer.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { workOf } from "./addresses.ts";
 import type { Recording } from "./recording-adapter.ts";
 import { pause, realNow, type TestClock, turn, VirtualClock } from "./test-clock.ts";

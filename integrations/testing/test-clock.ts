@@ -1,6 +1,7 @@
 import { performance } from "node:perf_hooks";
 import * as timers from "node:timers";
-import { type Clock, MessagingError, systemClock, type Timer } from "../../core/index.ts";
+import { type Clock, systemClock, type Timer } from "../../core/clock.ts";
+import { MessagingError } from "../../core/errors.ts";
 
 // Taken when the module is loaded: a runner's fake timers, which replace the global ones, must not stop the kit. From the
 // modules of Node, since a runner may have replaced the global ones before this one is loaded.

@@ -1,4 +1,5 @@
-import { addressName, type Delivery, type HandlerResult, type Middleware, workAddress } from "../../core/index.ts";
+import { addressName, workAddress } from "../../core/address.ts";
+import type { Delivery, HandlerResult, Middleware } from "../../core/delivery.ts";
 import { outcomeKind } from "../../core/outcome.ts";
 import type { Failures } from "./failures.ts";
 

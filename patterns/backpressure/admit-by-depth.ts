@@ -1,20 +1,11 @@
+import type { Depth } from "../../core/adapter.ts";
+import type { BatchEntry, Broker, Publisher, Receipt } from "../../core/broker.ts";
 import { checkInteger, checkName, checkOptions, clockOf } from "../../core/checks.ts";
+import type { Clock, Timer } from "../../core/clock.ts";
+import type { Queue, Topic } from "../../core/destination.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { Fifo } from "../../core/fifo.ts";
-import {
-  type BatchEntry,
-  type Broker,
-  type Clock,
-  type Depth,
-  isMessagingError,
-  MessagingError,
-  type Publisher,
-  type PublishOptions,
-  type Queue,
-  type Receipt,
-  type SendOptions,
-  type Timer,
-  type Topic,
-} from "../../core/index.ts";
+import type { PublishOptions, SendOptions } from "../../core/options.ts";
 import { sendEach } from "../../core/publish/publisher.ts";
 
 /** How much may wait at a queue, or at one subscription of a topic. */

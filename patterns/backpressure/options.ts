@@ -1,4 +1,4 @@
-import { MessagingError } from "../../core/index.ts";
+import { MessagingError } from "../../core/errors.ts";
 
 /** Refuses a number that is not finite, or not above 0. */
 export function checkPositive(where: string, value: unknown): void {

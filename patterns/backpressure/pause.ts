@@ -1,4 +1,4 @@
-import type { Clock } from "../../core/index.ts";
+import type { Clock } from "../../core/clock.ts";
 
 /** Waits so many milliseconds, or until the signal is aborted; resolves with whether all of it passed. */
 export function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<boolean> {

@@ -1,5 +1,7 @@
 import { checkInteger, checkOptions, clockOf } from "../../core/checks.ts";
-import { type Clock, type Handler, type Middleware, postpone } from "../../core/index.ts";
+import type { Clock } from "../../core/clock.ts";
+import type { Handler, Middleware } from "../../core/delivery.ts";
+import { postpone } from "../../core/outcome.ts";
 import { type Intake, type IntakeControl, IntakeGroup } from "./control-intake.ts";
 import { checkPositive } from "./options.ts";
 import { pause } from "./pause.ts";

@@ -1,16 +1,8 @@
-import { pause } from "../../core/clock.ts";
+import { pause, type Timer } from "../../core/clock.ts";
+import type { Delivery, HandlerResult, Middleware } from "../../core/delivery.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { unawaited } from "../../core/foreign.ts";
-import {
-  type Delivery,
-  type HandlerResult,
-  isMessagingError,
-  MessagingError,
-  type Middleware,
-  type Outcome,
-  postpone,
-  type Timer,
-} from "../../core/index.ts";
-import { outcomeKind } from "../../core/outcome.ts";
+import { type Outcome, outcomeKind, postpone } from "../../core/outcome.ts";
 import { backoffMs } from "../../core/retry-policy.ts";
 import { Cleaning, spareMs, storableText } from "../../core/stores.ts";
 import { type IdempotentOptions, type Settings, settingsOf } from "./options.ts";

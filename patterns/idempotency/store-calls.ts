@@ -1,5 +1,5 @@
+import type { Delivery } from "../../core/delivery.ts";
 import { observe } from "../../core/foreign.ts";
-import type { Delivery } from "../../core/index.ts";
 import { ask, type StoreAnswer } from "../../core/stores.ts";
 import type { IdempotencyEvent, Settings, StoreCall } from "./options.ts";
 import type { ClaimResult, IdempotencyStore } from "./store.ts";

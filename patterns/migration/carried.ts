@@ -1,4 +1,6 @@
-import { type Codec, jsonCodec, type Queue, queue, type Topic, topic } from "../../core/index.ts";
+import type { Codec } from "../../core/codec.ts";
+import { type Queue, queue, type Topic, topic } from "../../core/destination.ts";
+import { jsonCodec } from "../../core/json-codec.ts";
 import { epochIn, type Side } from "./state.ts";
 
 /** What the body of a barrier begins with: no message of anybody else does. */

@@ -1,5 +1,5 @@
+import type { Address } from "../../core/address.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
-import type { Address } from "../../core/index.ts";
 
 /** A reading of an address, and how often in a row nothing stood there. */
 export interface Reading {

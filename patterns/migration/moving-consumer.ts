@@ -1,5 +1,7 @@
+import type { Broker } from "../../core/broker.ts";
 import { checkInteger } from "../../core/checks.ts";
-import type { Broker, Consumer, ConsumerStatus, PauseOptions, StopOptions } from "../../core/index.ts";
+import type { Consumer, ConsumerStatus } from "../../core/consumer.ts";
+import type { PauseOptions, StopOptions } from "../../core/options.ts";
 import type { Side } from "./state.ts";
 
 /** How many handlers run at once, over both brokers. */

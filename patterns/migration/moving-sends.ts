@@ -1,20 +1,14 @@
+import type { Adapter } from "../../core/adapter.ts";
+import { describeAddress } from "../../core/address.ts";
+import type { Broker, Receipt } from "../../core/broker.ts";
 import { type BrokerInternals, internalsOf } from "../../core/broker-internals.ts";
+import type { Clock, Random } from "../../core/clock.ts";
+import type { Queue, Topic } from "../../core/destination.ts";
+import { MessagingError } from "../../core/errors.ts";
+import type { BrokerEvent } from "../../core/events.ts";
 import { unawaited } from "../../core/foreign.ts";
-import {
-  type Adapter,
-  type Broker,
-  type BrokerEvent,
-  type Clock,
-  describeAddress,
-  jsonCodec,
-  MessagingError,
-  type PublishOptions,
-  type Queue,
-  type Random,
-  type Receipt,
-  type SendOptions,
-  type Topic,
-} from "../../core/index.ts";
+import { jsonCodec } from "../../core/json-codec.ts";
+import type { PublishOptions, SendOptions } from "../../core/options.ts";
 import { asInvalid } from "../../core/publish/encode-message.ts";
 import { headerBytes, withHeaders } from "../../core/system-headers.ts";
 import { EPOCH_HEADER } from "./barrier.ts";

@@ -1,4 +1,4 @@
-import type { Clock, Timer } from "../../core/index.ts";
+import type { Clock, Timer } from "../../core/clock.ts";
 
 /** A timer that fires late is made up for by so much, and no more: what nobody used is not saved up. */
 const MOST_LATE_MS = 50;

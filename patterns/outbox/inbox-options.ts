@@ -1,5 +1,7 @@
 import { checkInteger, checkOptions, clockOf, LONGEST_MS } from "../../core/checks.ts";
-import { type Clock, type Delivery, MessagingError } from "../../core/index.ts";
+import type { Clock } from "../../core/clock.ts";
+import type { Delivery } from "../../core/delivery.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { cleanSettings, storableText } from "../../core/stores.ts";
 import type { InboxMessage } from "./inbox-store.ts";
 

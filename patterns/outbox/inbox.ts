@@ -1,15 +1,7 @@
+import type { Delivery, Handler, HandlerResult } from "../../core/delivery.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { observe } from "../../core/foreign.ts";
-import {
-  type Delivery,
-  deadLetter,
-  type Handler,
-  type HandlerResult,
-  isMessagingError,
-  MessagingError,
-  type Outcome,
-  postpone,
-} from "../../core/index.ts";
-import { outcomeKind } from "../../core/outcome.ts";
+import { deadLetter, type Outcome, outcomeKind, postpone } from "../../core/outcome.ts";
 import { Cleaning, spareMs } from "../../core/stores.ts";
 import {
   type InboxEvent,

@@ -1,7 +1,7 @@
 import { type Adapter, queue, subscription, topic } from "anybroker";
 import { memory, memorySpace } from "anybroker/memory";
 import { expect, test } from "vitest";
-import { delegate } from "../conformance/decorators/delegate.ts";
+import { delegate } from "../../conformance/decorators/delegate.ts";
 import { command, errorOf } from "./commands.ts";
 import { shop } from "./shop.ts";
 

@@ -3,7 +3,7 @@ import { memory, memorySpace } from "anybroker/memory";
 import { expect, test } from "vitest";
 import type { Configuration } from "../../cli/configuration.ts";
 import { EXIT, exitOf } from "../../cli/exit-codes.ts";
-import { delegate } from "../conformance/decorators/delegate.ts";
+import { delegate } from "../../conformance/decorators/delegate.ts";
 import { command, errorOf } from "./commands.ts";
 
 const orders = queue<number>("orders");

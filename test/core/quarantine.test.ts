@@ -1,12 +1,10 @@
 import { describe, expect, it } from "vitest";
-import {
-  type BrokerEvent,
-  type ConsumeOptions,
-  createBroker,
-  HEADER,
-  MessagingError,
-  queue,
-} from "../../core/index.ts";
+import { createBroker } from "../../core/create-broker.ts";
+import { queue } from "../../core/destination.ts";
+import { MessagingError } from "../../core/errors.ts";
+import type { BrokerEvent } from "../../core/events.ts";
+import type { ConsumeOptions } from "../../core/options.ts";
+import { HEADER } from "../../core/system-headers.ts";
 import { Prng } from "../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";
 import { incoming, RecordingAdapter, settled } from "./recording-adapter.ts";

@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Adapter, CAPABILITY_NAMES, type CapabilityName, type Support } from "anybroker";
+import type { Adapter } from "anybroker";
+import { CAPABILITY_NAMES, type CapabilityName, type Support } from "anybroker/adapter";
 import { kafka } from "anybroker/kafka";
 import { memory } from "anybroker/memory";
 import { rabbitmq } from "anybroker/rabbitmq";

@@ -37,13 +37,13 @@ describe("the entry points", () => {
   test("each adapter, pattern and suite has one, and each is of a source", () => {
     const below = (parent: string, name: (folder: string) => string): string[] => foldersWithIndex(parent).map(name);
     const folders = below("adapters", (adapter) => `./${adapter}`);
-    const suites = below("test/conformance", (pattern) => `./${pattern}/conformance`);
+    const suites = below("conformance", (pattern) => `./${pattern}/conformance`);
     for (const pattern of below("patterns", (name) => name)) {
       folders.push(`./${pattern}`, ...below(`patterns/${pattern}`, (part) => `./${pattern}/${part}`));
     }
     folders.push(...below("integrations", (integration) => `./${integration}`));
     expect(entries.map(({ name }) => name).sort()).toEqual(
-      [".", "./cli", "./conformance", ...suites, ...folders].sort(),
+      [".", "./adapter", "./cli", "./conformance", ...suites, ...folders].sort(),
     );
     for (const entry of entries) {
       expect(existsSync(join(ROOT, sourceOf(entry.default))), entry.default).toBe(true);

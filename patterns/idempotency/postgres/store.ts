@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { checkInteger, checkOptions } from "../../../core/checks.ts";
-import type { MessagingError } from "../../../core/index.ts";
+import type { MessagingError } from "../../../core/errors.ts";
 import { storeFailure } from "../../../core/stores.ts";
 import {
   fromNow,

@@ -1,6 +1,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import { checkInteger, checkOptions } from "../../../core/checks.ts";
-import { type Clock, MessagingError, systemClock } from "../../../core/index.ts";
+import { type Clock, systemClock } from "../../../core/clock.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import { ask, type FailureReason, LOGIN_REFUSED, storeFailure } from "../../../core/stores.ts";
 import type { ClaimResult, IdempotencyStore } from "../store.ts";
 

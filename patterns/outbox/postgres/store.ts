@@ -1,5 +1,6 @@
 import { checkInteger, checkOptions, LONGEST_MS } from "../../../core/checks.ts";
-import { MessagingError, systemClock } from "../../../core/index.ts";
+import { systemClock } from "../../../core/clock.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import { PostgresQueries, rowOf, wholeNumber } from "../../../sql/postgres.ts";
 import type {
   NewOutboxRow,

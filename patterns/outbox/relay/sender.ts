@@ -1,7 +1,7 @@
 import type { OutgoingMessage } from "../../../core/adapter.ts";
 import type { Capabilities } from "../../../core/capabilities.ts";
 import type { Clock } from "../../../core/clock.ts";
-import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../../core/index.ts";
+import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../../core/errors.ts";
 import type { Retry } from "../../../core/retry-policy.ts";
 import type { RelaySettings } from "../relay-options.ts";
 import type { OutboxError, OutboxRow, OutboxSettlement } from "../store.ts";

@@ -1,4 +1,4 @@
-import { MessagingError } from "../../../core/index.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import type { RelaySettings, RelayStall, RelayStallCause } from "../relay-options.ts";
 
 /** Knows why a relay cannot send, and emits changes. */

@@ -1,6 +1,6 @@
 import { type KafkaOptions, kafka } from "../../../adapters/kafka/index.ts";
+import type { Harness } from "../../../conformance/index.ts";
 import type { Namespace, RunningKafka } from "../../brokers/kafka.ts";
-import type { Harness } from "../../conformance/index.ts";
 import { foreignOnKafka } from "./foreign-kafka.ts";
 import { standingOnKafka } from "./standing-on-kafka.ts";
 

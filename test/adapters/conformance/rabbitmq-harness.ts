@@ -1,6 +1,6 @@
 import { type RabbitMQOptions, rabbitmq } from "../../../adapters/rabbitmq/index.ts";
+import type { Harness } from "../../../conformance/index.ts";
 import type { RunningRabbitMQ, VirtualHost } from "../../brokers/rabbitmq.ts";
-import type { Harness } from "../../conformance/index.ts";
 import { foreignOnRabbitMQ } from "./foreign-rabbitmq.ts";
 import { standingOnRabbitMQ } from "./standing-on-rabbitmq.ts";
 

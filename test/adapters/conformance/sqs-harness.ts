@@ -1,7 +1,7 @@
 import { type SqsOptions, sqs } from "../../../adapters/sqs/index.ts";
+import type { Harness } from "../../../conformance/index.ts";
 import type { Namespace } from "../../brokers/sqs/namespace.ts";
 import type { RunningSQS } from "../../brokers/sqs/running-sqs.ts";
-import type { Harness } from "../../conformance/index.ts";
 import { foreignOnSQS } from "./foreign-sqs.ts";
 import { standingOnSQS } from "./standing-on-sqs.ts";
 

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
-import { type BrokerEvent, createBroker, HEADER, type Queue, queue, topic } from "anybroker";
+import { type BrokerEvent, createBroker, type Queue, queue, topic } from "anybroker";
+import { HEADER } from "anybroker/adapter";
 import { type ArchivedEntry, deadLetters } from "anybroker/dead-letters";
 import { CompressionTypes, Kafka, logLevel } from "kafkajs";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";

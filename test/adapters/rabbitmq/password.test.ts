@@ -2,7 +2,8 @@ import { expect, test } from "vitest";
 import { currentPassword } from "../../../adapters/rabbitmq/connection.ts";
 import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
 import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
-import { createBroker, queue } from "../../../core/index.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { queue } from "../../../core/destination.ts";
 
 const CANARY = "c4n4ry-s3cret";
 const fail = (): never => {

@@ -4,7 +4,8 @@ import { expect, test } from "vitest";
 import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
 import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
 import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
-import { createBroker, queue } from "../../../core/index.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { queue } from "../../../core/destination.ts";
 import { type Script, scriptedServer } from "./scripted-server.ts";
 
 const CANARY = "c4n4ry-s3cret/+?";

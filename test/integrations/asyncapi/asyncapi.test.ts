@@ -1,4 +1,5 @@
-import { HEADER, jsonCodec, queue, subscription } from "anybroker";
+import { jsonCodec, queue, subscription } from "anybroker";
+import { HEADER } from "anybroker/adapter";
 import { asyncapi, type JsonObject, kafkaBindings, rabbitmqBindings } from "anybroker/asyncapi";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";

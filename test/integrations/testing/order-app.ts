@@ -1,4 +1,6 @@
-import { type Broker, deadLetter, queue, topic } from "../../../core/index.ts";
+import type { Broker } from "../../../core/broker.ts";
+import { queue, topic } from "../../../core/destination.ts";
+import { deadLetter } from "../../../core/outcome.ts";
 
 /** An order as it is sent. */
 export interface Order {

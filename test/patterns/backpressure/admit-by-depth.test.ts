@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { MessagingError, type Publisher, queue, type Receipt, topic } from "../../../core/index.ts";
+import type { Publisher, Receipt } from "../../../core/broker.ts";
+import { queue, topic } from "../../../core/destination.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import { type AdmissionOptions, admitByDepth } from "../../../patterns/backpressure/index.ts";
 import { ScriptedDepth } from "./scripted-depth.ts";
 import { virtualWorld } from "./virtual.ts";

@@ -1,5 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { type Delivery, deadLetter, MessagingError, queue, topic } from "../../../core/index.ts";
+import type { Delivery } from "../../../core/delivery.ts";
+import { queue, topic } from "../../../core/destination.ts";
+import { MessagingError } from "../../../core/errors.ts";
+import { deadLetter } from "../../../core/outcome.ts";
 import { HandlingMeter } from "../../../patterns/backpressure/handling-meter.ts";
 import { type BacklogOptions, type BacklogReading, backlog } from "../../../patterns/backpressure/index.ts";
 import { virtualWorld } from "./virtual.ts";

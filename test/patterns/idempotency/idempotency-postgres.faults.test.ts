@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { inspect } from "node:util";
 import type { Pool } from "pg";
 import { afterAll, beforeAll, describe, expect, it, test } from "vitest";
+import { storeConformance } from "../../../conformance/idempotency/index.ts";
 import {
   type PostgresDatabase,
   postgresIdempotencySql,
@@ -9,7 +10,6 @@ import {
 } from "../../../patterns/idempotency/postgres/index.ts";
 import type { Database } from "../../brokers/postgres.ts";
 import { controlsOrNotRun, describePostgres } from "../../brokers/suite.ts";
-import { storeConformance } from "../../conformance/idempotency/index.ts";
 import { openPool } from "../postgres-pool.ts";
 import { consumersInOutages } from "./outage.ts";
 import { openStore } from "./postgres-database.ts";

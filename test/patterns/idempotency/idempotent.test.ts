@@ -1,6 +1,8 @@
 import { getEventListeners } from "node:events";
 import { describe, expect, it } from "vitest";
-import { deadLetter, type Handler, MessagingError, postpone, retry } from "../../../core/index.ts";
+import type { Handler } from "../../../core/delivery.ts";
+import { MessagingError } from "../../../core/errors.ts";
+import { deadLetter, postpone, retry } from "../../../core/outcome.ts";
 import { type IdempotentOptions, idempotent, LONGEST_KEY } from "../../../patterns/idempotency/index.ts";
 import { sent, world } from "./world.ts";
 

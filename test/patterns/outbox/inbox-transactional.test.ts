@@ -1,5 +1,8 @@
 import { describe, expect, it, test } from "vitest";
-import { deadLetter, type HandlerResult, MessagingError, postpone, retry, systemClock } from "../../../core/index.ts";
+import { systemClock } from "../../../core/clock.ts";
+import type { HandlerResult } from "../../../core/delivery.ts";
+import { MessagingError } from "../../../core/errors.ts";
+import { deadLetter, postpone, retry } from "../../../core/outcome.ts";
 import {
   type InboxEnd,
   type InboxEvent,

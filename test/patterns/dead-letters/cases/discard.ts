@@ -1,6 +1,6 @@
 import { type ArchivedEntry, memoryArchive } from "anybroker/dead-letters";
 import { expect, test } from "vitest";
-import { HEADER } from "../../../../core/index.ts";
+import { HEADER } from "../../../../core/system-headers.ts";
 import { burials, Graveyard, type Grounds } from "../graveyard.ts";
 
 /** `discard`. */

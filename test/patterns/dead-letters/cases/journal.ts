@@ -1,6 +1,6 @@
 import { type JournalLine, memoryJournal, runReport } from "anybroker/dead-letters";
 import { expect, test } from "vitest";
-import { MessagingError } from "../../../../core/index.ts";
+import { MessagingError } from "../../../../core/errors.ts";
 import { burials, Graveyard, type Grounds } from "../graveyard.ts";
 
 const about = (lines: readonly JournalLine[], what: JournalLine["what"]): readonly JournalLine[] =>
