@@ -10,32 +10,32 @@ const MOST_HEADERS = 64;
 const MOST_PRIORITIES = 28;
 
 export const CAPABILITIES: Capabilities = Object.freeze<Capabilities>({
-  order: { support: "native", note: "single active consumer; order per key over all consumers" },
+  order: { support: "native", note: "single active consumer" },
   delay: {
     support: "native",
-    note: "any delay, rounded up to 32 ms, by wait queues that RabbitMQ itself moves messages through",
+    note: "wait queues of the broker, rounded up to 32 ms",
     maxMs: LONGEST_DELAY_MS,
   },
   priority: {
     support: "native",
-    note: "RabbitMQ 4.3 or later: 28 strict priorities; refused when declared on an older server",
+    note: "28 levels, strict, from RabbitMQ 4.3; refused on older servers",
     levels: MOST_PRIORITIES,
   },
-  ttl: { support: "native", note: "RabbitMQ moves expired messages to the dead letters; up to 49 days" },
+  ttl: { support: "native", note: "the broker dead-letters expired messages; up to 49 days" },
   rewind: {
     support: "unsupported",
-    note: "a queue holds what no consumer has settled; keep events elsewhere, or declare the subscription before",
+    note: "a queue does not keep handled messages; declare the subscription earlier, or use a log such as Kafka",
   },
-  fanOut: { support: "native", note: "a queue per subscription, bound to the topic's exchange" },
+  fanOut: { support: "native", note: "an exchange, and a queue per subscription" },
   routingFilter: { support: "native", note: "topic exchange bindings" },
   lease: {
     support: "unsupported",
-    note: "a delivery is the consumer's while its connection lives; before RabbitMQ 4.3 for 30 minutes unless the server says otherwise",
+    note: "a delivery lasts as long as its connection; before RabbitMQ 4.3 for 30 minutes, unless the server is configured otherwise",
   },
-  deduplication: { support: "unsupported", note: "every message sent is kept; make the consumer idempotent instead" },
+  deduplication: { support: "unsupported", note: "every message is kept; make the consumer idempotent" },
   transactions: {
     support: "unsupported",
-    note: "sending and settling are two steps; make the consumer idempotent instead",
+    note: "sending and settling are two steps; make the consumer idempotent",
   },
   durable: { support: "native", note: "quorum queues, persistent messages, publisher confirms" },
   maxMessageBytes: MOST_MESSAGE_BYTES,

@@ -14,33 +14,33 @@ export const CAPABILITIES: Capabilities = Object.freeze<Capabilities>({
   order: { support: "native", note: "FIFO queues and topics, a message group per key" },
   delay: {
     support: "native",
-    note: "in whole seconds, rounded up; over 15 minutes in several hops, and events by their subscriptions",
+    note: "whole seconds, rounded up; 15 minutes per hop; events are delayed by their subscriptions",
     maxMs: LONGEST_DELAY_MS,
   },
-  priority: { support: "unsupported", note: "SQS has none; use a queue for each priority", levels: 1 },
-  ttl: { support: "emulated", note: "looked at before each delivery" },
+  priority: { support: "unsupported", note: "SQS has none; use one queue per priority", levels: 1 },
+  ttl: { support: "emulated", note: "checked before each delivery" },
   rewind: {
     support: "unsupported",
-    note: "a queue holds what no consumer has settled; keep events elsewhere, such as on Kafka",
+    note: "a queue does not keep handled messages; use a log such as Kafka",
   },
   fanOut: {
     support: "native",
-    note: "an SNS topic, and an SQS queue for each subscription; an event has 256 KiB at most",
+    note: "an SNS topic, and an SQS queue per subscription; 256 KiB per event",
   },
   routingFilter: {
     support: "native",
-    note: "SNS filter policies up to the first wildcard, and the rest while reading",
+    note: "SNS filter policies up to the first wildcard; consumers check the rest",
   },
-  lease: { support: "native", note: "the visibility timeout, extended while a message is held, for 12 hours at most" },
+  lease: { support: "native", note: "the visibility timeout, 12 hours at most" },
   deduplication: {
     support: "unsupported",
-    note: "only ordered destinations drop a second message of one id, within 5 minutes; make the consumer idempotent instead",
+    note: "only on ordered destinations, within 5 minutes; make the consumer idempotent",
   },
   transactions: {
     support: "unsupported",
-    note: "sending and settling are two steps; make the consumer idempotent instead",
+    note: "sending and settling are two steps; make the consumer idempotent",
   },
-  durable: { support: "native", note: "for 14 days at most, in which a message must be handled" },
+  durable: { support: "native", note: "14 days at most" },
   // For a queue, and for any bytes: those that are no text travel as base64, four characters for three. Events have less.
   maxMessageBytes: Math.floor(((MOST_QUEUE_BYTES - RESERVE_BYTES) * 3) / 4),
   maxHeaders: 64,
