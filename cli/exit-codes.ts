@@ -50,6 +50,7 @@ const OF_CODE: Readonly<Record<MessagingErrorCode, ExitName>> = Object.freeze({
   refused: "data",
   overloaded: "try-again",
   timeout: "try-again",
+  aborted: "try-again",
   closed: "try-again",
   unreachable: "unavailable",
   unauthorized: "not-allowed",

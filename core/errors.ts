@@ -13,6 +13,7 @@ import type { StandardSchemaV1 } from "@standard-schema/spec";
  * - `refused`: the broker refused the message, and it is not stored; or the handler returned `deadLetter()`.
  * - `overloaded`: the publish buffer is full, and nothing was sent; or a limit of the broker is reached.
  * - `timeout`: the message was not sent by its deadline, a handler overran its deadline, or a request had no answer.
+ * - `aborted`: the caller aborted its signal before the message was handed to the broker; nothing was sent.
  * - `closed`: the broker object is not started, or is stopping.
  * - `unreachable`: there is no connection to the broker.
  * - `unauthorized`: the credentials are wrong, or a right is missing.
@@ -30,6 +31,7 @@ export type MessagingErrorCode =
   | "refused"
   | "overloaded"
   | "timeout"
+  | "aborted"
   | "closed"
   | "unreachable"
   | "unauthorized"

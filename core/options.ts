@@ -99,6 +99,11 @@ export interface SendOptions {
   readonly priority?: number;
   /** How long the send may take, in milliseconds. Default: the broker's `publish.timeoutMs`. */
   readonly timeoutMs?: number;
+  /**
+   * Aborts the send. Before the message is handed to the broker, the send rejects with `aborted` and nothing is sent.
+   * Afterwards it rejects with `unconfirmed`, unless the broker has answered: the message may be stored.
+   */
+  readonly signal?: AbortSignal;
 }
 
 /** The options of one `publish`. */

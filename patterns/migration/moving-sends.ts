@@ -1,3 +1,4 @@
+import { abortable } from "../../core/abort.ts";
 import type { Adapter } from "../../core/adapter.ts";
 import { describeAddress } from "../../core/address.ts";
 import type { Broker, Receipt } from "../../core/broker.ts";
@@ -139,7 +140,7 @@ export class MovingSends {
       const routingKey =
         to.kind === "topic" ? (options.routingKey ?? unawaited(to.options.routingKey?.(body as never))) : undefined;
       const id = options.id ?? this.#parts.makeId();
-      return this.#parts.router.route({
+      const message = (handOn: () => void): Routed => ({
         to: { kind, name: to.name },
         where,
         id,
@@ -148,6 +149,7 @@ export class MovingSends {
         ordered: to.options.ordered === true && !this.#accepted.includes("order"),
         timeoutMs: options.timeoutMs ?? this.#parts.timeoutMs,
         send: (side, timeoutMs, epoch) => {
+          handOn();
           const stamped = epoch === undefined ? {} : { headers: { ...options.headers, [EPOCH_HEADER]: String(epoch) } };
           const broker = this.#parts.pair.require(side, `${verb} to ${where}`);
           const destination = this.#parts.carried.of(to, side, this.#accepted);
@@ -155,6 +157,11 @@ export class MovingSends {
           return kind === "queue" ? broker.send(destination, body, all) : broker.publish(destination, body, all);
         },
       });
+      const { signal } = options;
+      // The broker object refuses what is no signal.
+      return abortable(where, signal instanceof AbortSignal ? signal : undefined, (handOn) =>
+        this.#parts.router.route(message(handOn)),
+      );
     } catch (error) {
       return Promise.reject(asInvalid(error));
     }

@@ -50,10 +50,10 @@ export function createOutbox<Transaction>(options: OutboxOptions<Transaction>): 
 }
 
 /** The options of one `send` of an outbox: those of `Publisher.send`, with any delay on any broker. */
-export interface OutboxSendOptions extends Omit<SendOptions, "timeoutMs"> {}
+export interface OutboxSendOptions extends Omit<SendOptions, "timeoutMs" | "signal"> {}
 
 /** The options of one `publish` of an outbox. */
-export interface OutboxPublishOptions extends Omit<PublishOptions, "timeoutMs"> {}
+export interface OutboxPublishOptions extends Omit<PublishOptions, "timeoutMs" | "signal"> {}
 
 /**
  * Sends messages by writing them in the caller's database transaction. A relay sends committed messages, at least once and

@@ -25,6 +25,7 @@ const ENDS: Readonly<Record<MessagingErrorCode, number>> = {
   unconfirmed: 75,
   overloaded: 75,
   timeout: 75,
+  aborted: 75,
   closed: 75,
   unauthorized: 77,
   conflict: 78,

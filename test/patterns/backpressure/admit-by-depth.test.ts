@@ -116,6 +116,25 @@ describe("admitByDepth", () => {
     expect(clock.pending).toBe(0);
   });
 
+  it("lets go of a send whose signal is aborted while it waits", async () => {
+    const { admitting, bodies, depth, finish, clock } = scripted();
+    depth.ready = 10;
+    const abort = new AbortController();
+    const sends = Promise.allSettled([
+      admitting.send(orders, 1, { signal: abort.signal }),
+      admitting.send(orders, 2, { signal: AbortSignal.abort() }),
+      admitting.send(orders, 3),
+    ]);
+    abort.abort();
+    expect(admitting.status()).toMatchObject([{ waiting: 1 }]);
+    depth.ready = 0;
+    const [first, second, third] = await finish(sends);
+    for (const end of [first, second]) expect(end).toMatchObject({ reason: { code: "aborted" } });
+    expect(third?.status).toBe("fulfilled");
+    expect(bodies()).toEqual([3]);
+    expect(clock.pending).toBe(0);
+  });
+
   it("lets messages pass when the depth cannot be had: soon if it was known, at once if there is none", async () => {
     const { admitting, bodies, depth, finish, pass, time } = scripted();
     depth.ready = 10;
