@@ -23,7 +23,7 @@ Kafka reports arrivals, drain, consumers and the age of the oldest message (to 5
     once: { type: "boolean", default: false, describe: "Look once" },
   },
   examples: [
-    ["top", "everything of the configuration, else everything that stands on the broker, until Ctrl-C"],
+    ["top", "everything of the configuration, else of the broker, until Ctrl-C"],
     ["top queue:orders --once --json --broker amqp://localhost", "one look, for a program"],
   ],
   streams: true,

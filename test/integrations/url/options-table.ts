@@ -53,7 +53,7 @@ function inShort(meaning: string): string {
   const [first = "", ...others] = meaning.split(/(?<=\.) (?=[A-Z`\d])/);
   const clause = first
     .replaceAll(/ \([^)]*\)/g, "")
-    .replace(/[;:] .*|, (?:as in|such as|handshake|all|each|which) .*|\.$/, "");
+    .replace(/[;:] (?!-1).*|, (?:as in|such as|handshake|all|each|which) .*|\.$/, "");
   const defaults = others
     .filter((sentence) => sentence.startsWith("Default"))
     .map((sentence) => sentence.replace(/[;(].*|\.$/, "").trim());
