@@ -8,21 +8,21 @@ import type { Ended } from "./verb.ts";
 
 /** How every `migrate` command may end. */
 export const MIGRATE_EXITS = {
-  unavailable: "the state store, or a broker, cannot be reached",
-  "not-allowed": "one of them refuses the login or a right",
-  configuration: "the migration was begun with other destinations",
+  unavailable: "",
+  "not-allowed": "",
+  configuration: "the migration began with other destinations",
 } as const;
 
 /** What those tell that show how far it is. */
 export const STATUS_JSON = {
-  name: "the migration's name",
-  revision: "counted up with every change",
-  step: "`new`, `prepared`, `consuming`, `publishing`, `bridged`, `proven` or `retired`",
-  share: "percent of the keys that are published to the new broker",
-  pending: "what is announced and not in force: `step`, `share`, `since`, `by`, `waitingFor`; else null",
-  accepted: "what is lost and was accepted, by name",
-  instances: "the instances of the services: `instance`, `upToDate`, `problem`, `remainingMs`",
-  history: "the last changes, oldest first: `at`, `by`, `what`, `step`, `share`",
+  name: "",
+  revision: "",
+  step: "",
+  share: "",
+  pending: "the announced change: `step`, `share`, `since`, `by`, `waitingFor`",
+  accepted: "",
+  instances: "`instance`, `upToDate`, `problem`, `remainingMs`",
+  history: "`at`, `by`, `what`, `step`, `share`",
 } as const;
 
 /** Lets the configuration's migration be driven, and closes it whatever happened. Throws a `CommandError` if there is none. */
@@ -101,14 +101,14 @@ interface Changing {
 
 /** What `advance` and `rollback` tell besides the status. */
 export const CHANGE_JSON = {
-  dryRun: "whether nothing was changed because of `--dry-run`",
-  from: "the step and share before: `step`, `share`",
+  dryRun: "",
+  from: "before: `step`, `share`",
 } as const;
 
 /** How both may end. */
 export const CHANGE_EXITS = {
-  partly: "it was stopped, or not everybody took it over in time: it is announced, and the same command goes on",
-  "try-again": "somebody else changed it at the same time, or the old broker did not become empty",
+  partly: "the same command continues",
+  "try-again": "also: the source broker did not become empty",
 } as const;
 
 /** Asks, changes, and tells how far it is then. What broke off is announced, and can be taken up or back. */

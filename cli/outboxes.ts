@@ -9,13 +9,13 @@ export interface NamedOutbox {
 }
 
 /** How `outbox` commands say which. */
-export const OUTBOX = { type: "string", describe: "Which of the configuration; not needed if there is one" } as const;
+export const OUTBOX = { type: "string", describe: "Which one, if the configuration has several" } as const;
 
 /** How every `outbox` command may end. */
 export const OUTBOX_EXITS = {
-  unavailable: "the database cannot be reached",
-  "not-allowed": "it refuses the login or a right",
-  "not-found": "it has no tables of an outbox",
+  unavailable: "",
+  "not-allowed": "",
+  "not-found": "also: there are no tables of an outbox",
 } as const;
 
 /** All outboxes of the configuration, or the one that was named. Throws a `CommandError` if there are none. */

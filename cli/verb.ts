@@ -36,11 +36,11 @@ interface VerbDefinition<P extends VerbPositionals, O extends VerbOptions> {
   readonly options: O;
   /** Command lines without `anybroker`, and what each does. */
   readonly examples: readonly (readonly [line: string, what: string])[];
-  /** Every field of its JSON besides `verb`, and what it holds. A field ending in `?` may be missing. */
+  /** Every field of its JSON besides `verb`, and what it holds; empty if its name or `docs/cli.md` says it. */
   readonly json: Readonly<Record<string, string>>;
   /** Whether its JSON comes in many lines, one object each, as things happen. */
   readonly streams?: boolean;
-  /** How it may end besides `done`, `usage`, `internal` and `interrupted`, and when. */
+  /** How it may end besides `done`, `usage`, `internal` and `interrupted`, and when; empty if `EXIT_MEANING` says it. */
   readonly exits: Readonly<Partial<Record<ExitName, string>>>;
   run(given: Arguments<P, O>, frame: Frame): Promise<Ended>;
 }
