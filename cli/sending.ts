@@ -1,10 +1,9 @@
 import type { Broker, Receipt } from "../core/broker.ts";
 import { systemRandom } from "../core/clock.ts";
-import type { Codec } from "../core/codec.ts";
+import { type Codec, jsonCodec } from "../core/codec.ts";
 import type { Queue, Topic } from "../core/destination.ts";
 import { isMessagingError } from "../core/errors.ts";
 import { thrownText } from "../core/foreign.ts";
-import { jsonCodec } from "../core/json-codec.ts";
 import { messageIds } from "../core/message-ids.ts";
 import type { PublishOptions, SendOptions } from "../core/options.ts";
 import { encodeMessage } from "../core/publish/encode-message.ts";

@@ -2,7 +2,7 @@ import { request as requestPlain } from "node:http";
 import { request as requestEncrypted } from "node:https";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { thrownText } from "../../core/foreign.ts";
-import { jsonCodec } from "../../core/json-codec.ts";
+import { jsonCodec } from "../../core/codec.ts";
 import { currentPassword, within } from "./connection.ts";
 import { OWN_PREFIX } from "./names.ts";
 import type { Settings } from "./options.ts";

@@ -1,5 +1,5 @@
 import { systemRandom } from "../../core/clock.ts";
-import { jsonCodec } from "../../core/json-codec.ts";
+import { jsonCodec } from "../../core/codec.ts";
 import { messageIds } from "../../core/message-ids.ts";
 import { encodeMessage } from "../../core/publish/encode-message.ts";
 import {

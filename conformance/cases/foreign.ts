@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import type { IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
-import type { Delivery } from "../../core/delivery.ts";
-import { deadLetter } from "../../core/outcome.ts";
+import { type Delivery, deadLetter } from "../../core/delivery.ts";
 import { HEADER } from "../../core/system-headers.ts";
 import type { ConformanceCase } from "../case.ts";
 import type { CaseContext } from "../context.ts";

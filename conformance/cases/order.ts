@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Delivery } from "../../core/delivery.ts";
-import { retry as retryLater } from "../../core/outcome.ts";
+import { type Delivery, retry as retryLater } from "../../core/delivery.ts";
 import type { ConformanceCase } from "../case.ts";
 import type { CaseContext } from "../context.ts";
 import { watch } from "../decorators/watch.ts";

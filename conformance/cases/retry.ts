@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import type { Broker } from "../../core/broker.ts";
-import type { Delivery } from "../../core/delivery.ts";
+import { type Delivery, postpone, retry as retryLater } from "../../core/delivery.ts";
 import type { Queue } from "../../core/destination.ts";
-import { postpone, retry as retryLater } from "../../core/outcome.ts";
 import type { ConformanceCase } from "../case.ts";
 import type { CaseContext, Work } from "../context.ts";
 import { type RefusedSends, refuseSends } from "../decorators/refuse-sends.ts";

@@ -1,10 +1,9 @@
 import * as timers from "node:timers";
 import { Container, type ContainerModule, type Newable } from "inversify";
 import { describeAddress, type WorkAddress } from "../../core/address.ts";
-import type { Broker } from "../../core/broker.ts";
+import type { Broker, Consumer } from "../../core/broker.ts";
 import { type BrokerInternals, INTERNALS } from "../../core/broker-internals.ts";
 import { settleWithin } from "../../core/clock.ts";
-import type { Consumer } from "../../core/consumer.ts";
 import type { Delivery, Handler, HandlerResult, Middleware } from "../../core/delivery.ts";
 import { MessagingError } from "../../core/errors.ts";
 import type { ConsumeOptions } from "../../core/options.ts";

@@ -1,8 +1,7 @@
 import { type Container, ContainerModule, type ServiceIdentifier } from "inversify";
-import type { Broker, BrokerStatus } from "../../core/broker.ts";
+import type { Broker, BrokerStatus, Consumer } from "../../core/broker.ts";
 import { checkInteger, checkName, checkOptions } from "../../core/checks.ts";
 import { DEFAULT_STOP_MS } from "../../core/consume/consumer.ts";
-import type { Consumer } from "../../core/consumer.ts";
 import { MessagingError } from "../../core/errors.ts";
 import type { StartOptions, StopOptions } from "../../core/options.ts";
 import { asProblem, startFailed, startWait } from "../../core/start.ts";

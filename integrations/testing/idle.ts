@@ -1,6 +1,5 @@
 import { addressName, describeAddress } from "../../core/address.ts";
-import type { Broker } from "../../core/broker.ts";
-import type { ConsumerStatus } from "../../core/consumer.ts";
+import type { Broker, ConsumerStatus } from "../../core/broker.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { workOf } from "./addresses.ts";
 import type { Recording } from "./recording-adapter.ts";

@@ -2,11 +2,10 @@ import type { IncomingMessage, OutgoingMessage, SubscriptionDeclaration, Topolog
 import { type Address, addressName, type Source, type WorkAddress, workAddress } from "../../core/address.ts";
 import { checkName } from "../../core/checks.ts";
 import type { Clock } from "../../core/clock.ts";
-import type { Codec } from "../../core/codec.ts";
+import { type Codec, jsonCodec } from "../../core/codec.ts";
 import type { MessageHeaders } from "../../core/delivery.ts";
 import type { Queue, Topic } from "../../core/destination.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { jsonCodec } from "../../core/json-codec.ts";
 import { decodeCopy } from "../../core/publish/encode-message.ts";
 import { routingMatches } from "../../core/routing.ts";
 import { HEADER, numberHeader, userHeaders } from "../../core/system-headers.ts";

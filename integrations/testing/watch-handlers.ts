@@ -1,6 +1,5 @@
 import { addressName, workAddress } from "../../core/address.ts";
-import type { Delivery, HandlerResult, Middleware } from "../../core/delivery.ts";
-import { outcomeKind } from "../../core/outcome.ts";
+import { type Delivery, type HandlerResult, type Middleware, outcomeKind } from "../../core/delivery.ts";
 import type { Failures } from "./failures.ts";
 
 /** A handler that has begun and not ended. */

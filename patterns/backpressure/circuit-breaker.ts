@@ -1,8 +1,14 @@
 import { checkInteger, checkOptions, clockOf, randomOf } from "../../core/checks.ts";
 import type { Clock, Random } from "../../core/clock.ts";
-import type { Delivery, Handler, HandlerResult, Middleware } from "../../core/delivery.ts";
+import {
+  type Delivery,
+  type Handler,
+  type HandlerResult,
+  type Middleware,
+  outcomeKind,
+  postpone,
+} from "../../core/delivery.ts";
 import { observe, unawaited } from "../../core/foreign.ts";
-import { outcomeKind, postpone } from "../../core/outcome.ts";
 import { backoffMs } from "../../core/retry-policy.ts";
 import { type Intake, type IntakeControl, IntakeGroup } from "./control-intake.ts";
 import { checkFunction, checkShare } from "./options.ts";

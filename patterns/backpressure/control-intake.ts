@@ -1,6 +1,6 @@
+import type { Consumer, ConsumerStatus } from "../../core/broker.ts";
 import { checkInteger } from "../../core/checks.ts";
 import type { Clock, Timer } from "../../core/clock.ts";
-import type { Consumer, ConsumerStatus } from "../../core/consumer.ts";
 import type { Middleware } from "../../core/delivery.ts";
 import { MessagingError } from "../../core/errors.ts";
 import type { PauseOptions, StopOptions } from "../../core/options.ts";

@@ -1,7 +1,6 @@
 import { checkInteger, checkOptions, clockOf } from "../../core/checks.ts";
 import type { Clock } from "../../core/clock.ts";
-import type { Handler, Middleware } from "../../core/delivery.ts";
-import { postpone } from "../../core/outcome.ts";
+import { type Handler, type Middleware, postpone } from "../../core/delivery.ts";
 import { type Intake, type IntakeControl, IntakeGroup } from "./control-intake.ts";
 import { checkPositive } from "./options.ts";
 import { pause } from "./pause.ts";

@@ -1,5 +1,4 @@
-import type { Delivery } from "../../core/delivery.ts";
-import { type Outcome, postpone } from "../../core/outcome.ts";
+import { type Delivery, type Outcome, postpone } from "../../core/delivery.ts";
 import { ackScope, type BarrierAcks } from "./barrier-acks.ts";
 import { bucketOf } from "./buckets.ts";
 import type { Barrier } from "./carried.ts";

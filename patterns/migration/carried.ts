@@ -1,6 +1,5 @@
-import type { Codec } from "../../core/codec.ts";
+import { type Codec, jsonCodec } from "../../core/codec.ts";
 import { type Queue, queue, type Topic, topic } from "../../core/destination.ts";
-import { jsonCodec } from "../../core/json-codec.ts";
 import { epochIn, type Side } from "./state.ts";
 
 /** What the body of a barrier begins with: no message of anybody else does. */

@@ -1,6 +1,5 @@
-import type { Broker } from "../../core/broker.ts";
+import type { Broker, Consumer, ConsumerStatus } from "../../core/broker.ts";
 import { checkInteger } from "../../core/checks.ts";
-import type { Consumer, ConsumerStatus } from "../../core/consumer.ts";
 import type { PauseOptions, StopOptions } from "../../core/options.ts";
 import type { Side } from "./state.ts";
 

@@ -1,8 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { bytesCodec } from "../../core/codec.ts";
+import { bytesCodec, jsonCodec } from "../../core/codec.ts";
 import type { MessagingError } from "../../core/errors.ts";
-import { jsonCodec } from "../../core/json-codec.ts";
 
 const CANARY = "canary-4f1b";
 

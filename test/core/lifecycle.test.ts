@@ -1,6 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { Broker } from "../../core/broker.ts";
-import type { Consumer } from "../../core/consumer.ts";
+import type { Broker, Consumer } from "../../core/broker.ts";
 import { createBroker } from "../../core/create-broker.ts";
 import { queue, topic } from "../../core/destination.ts";
 import { MessagingError } from "../../core/errors.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
+import { deadLetter } from "../../core/delivery.ts";
 import { queue } from "../../core/destination.ts";
-import { deadLetter } from "../../core/outcome.ts";
 import { incoming, settled } from "./recording-adapter.ts";
 import { HOUR_MS, refusingWorld } from "./refusing-world.ts";
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
+import { deadLetter, postpone } from "../../core/delivery.ts";
 import { queue } from "../../core/destination.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { deadLetter, postpone } from "../../core/outcome.ts";
 import { HEADER } from "../../core/system-headers.ts";
 import { incoming, settled } from "./recording-adapter.ts";
 import { headers, refusingWorld } from "./refusing-world.ts";

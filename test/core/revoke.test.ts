@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { createBroker } from "../../core/create-broker.ts";
+import { retry } from "../../core/delivery.ts";
 import { queue } from "../../core/destination.ts";
-import { retry } from "../../core/outcome.ts";
 import { Prng } from "../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";
 import { incoming, RecordingAdapter, settled } from "./recording-adapter.ts";

@@ -25,6 +25,12 @@ function foldersWithIndex(parent: string): string[] {
   return readdirSync(folder).filter((name) => existsSync(join(folder, name, "index.ts")));
 }
 
+/** Stores that are one file, such as `postgres-store.ts`; the one in memory is part of its pattern's entry. */
+function storesIn(folder: string): string[] {
+  const names = readdirSync(join(ROOT, folder)).map((name) => /^(\w+)-store\.ts$/.exec(name)?.[1]);
+  return names.filter((name) => name !== undefined && name !== "memory" && name !== "inbox") as string[];
+}
+
 describe("the entry points", () => {
   let built: BuiltPackage;
 
@@ -40,6 +46,7 @@ describe("the entry points", () => {
     const suites = below("conformance", (pattern) => `./${pattern}/conformance`);
     for (const pattern of below("patterns", (name) => name)) {
       folders.push(`./${pattern}`, ...below(`patterns/${pattern}`, (part) => `./${pattern}/${part}`));
+      folders.push(...storesIn(`patterns/${pattern}`).map((store) => `./${pattern}/${store}`));
     }
     folders.push(...below("integrations", (integration) => `./${integration}`));
     expect(entries.map(({ name }) => name).sort()).toEqual(

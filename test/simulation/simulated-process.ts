@@ -1,9 +1,7 @@
-import type { Broker } from "../../core/broker.ts";
-import type { Consumer } from "../../core/consumer.ts";
+import type { Broker, Consumer } from "../../core/broker.ts";
 import { createBroker } from "../../core/create-broker.ts";
-import type { Delivery, HandlerResult } from "../../core/delivery.ts";
+import { type Delivery, deadLetter, type HandlerResult, postpone, retry } from "../../core/delivery.ts";
 import { isMessagingError } from "../../core/errors.ts";
-import { deadLetter, postpone, retry } from "../../core/outcome.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Prng } from "./prng.ts";
 import type { SimulatedAdapter } from "./simulated-adapter.ts";

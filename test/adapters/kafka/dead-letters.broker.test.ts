@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { PartitionLog } from "../../../adapters/kafka/dead-letters/partition-log.ts";
 import { Remover } from "../../../adapters/kafka/dead-letters/receiver.ts";
 import { type DeadLetterEntry, DeadLettersScan } from "../../../adapters/kafka/dead-letters/references.ts";
-import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/index.ts";
+import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/cluster-connection.ts";
 import type { KafkaConnection } from "../../../adapters/kafka/port.ts";
 import { createProducer, type KafkaProducer } from "../../../adapters/kafka/producing/idempotent-producer.ts";
 import { decodeRecords } from "../../../adapters/kafka/records/decode.ts";

@@ -1,7 +1,7 @@
 import { type Consumer, Kafka, logLevel } from "kafkajs";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { kafka } from "../../../adapters/kafka/index.ts";
-import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/index.ts";
+import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/cluster-connection.ts";
 import { topicName } from "../../../adapters/kafka/names.ts";
 import type { GroupDescription, KafkaConnection } from "../../../adapters/kafka/port.ts";
 import type { QueueAddress } from "../../../core/address.ts";

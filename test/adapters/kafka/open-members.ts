@@ -1,6 +1,6 @@
 import type { GroupMember } from "../../../adapters/kafka/group/coordinator.ts";
 import { openMember } from "../../../adapters/kafka/group/member.ts";
-import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/index.ts";
+import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/cluster-connection.ts";
 import { partitionKey } from "../../../adapters/kafka/names.ts";
 import type { KafkaClient, KafkaConnection, TopicPartition } from "../../../adapters/kafka/port.ts";
 import { systemClock, systemRandom } from "../../../core/clock.ts";

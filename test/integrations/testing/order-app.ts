@@ -1,6 +1,6 @@
 import type { Broker } from "../../../core/broker.ts";
+import { deadLetter } from "../../../core/delivery.ts";
 import { queue, topic } from "../../../core/destination.ts";
-import { deadLetter } from "../../../core/outcome.ts";
 
 /** An order as it is sent. */
 export interface Order {

@@ -1,8 +1,7 @@
 import { describe, expect, it } from "vitest";
-import type { Delivery } from "../../../core/delivery.ts";
+import { type Delivery, deadLetter } from "../../../core/delivery.ts";
 import { queue, topic } from "../../../core/destination.ts";
 import { MessagingError } from "../../../core/errors.ts";
-import { deadLetter } from "../../../core/outcome.ts";
 import { HandlingMeter } from "../../../patterns/backpressure/handling-meter.ts";
 import { type BacklogOptions, type BacklogReading, backlog } from "../../../patterns/backpressure/index.ts";
 import { virtualWorld } from "./virtual.ts";

@@ -1,9 +1,8 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { describe, expect, it } from "vitest";
-import type { Delivery, Handler } from "../../../core/delivery.ts";
+import { type Delivery, type Handler, retry } from "../../../core/delivery.ts";
 import { queue } from "../../../core/destination.ts";
 import { isMessagingError } from "../../../core/errors.ts";
-import { retry } from "../../../core/outcome.ts";
 import {
   type CircuitBreakerOptions,
   type CircuitChange,

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { memory } from "../../../adapters/memory/index.ts";
-import { jsonCodec } from "../../../core/json-codec.ts";
+import { jsonCodec } from "../../../core/codec.ts";
 import { HEADER } from "../../../core/system-headers.ts";
 import { DeadLetter, Originals } from "../../../patterns/dead-letters/dead-letter.ts";
 import { entryBody, entryOf } from "../../../patterns/dead-letters/entry.ts";

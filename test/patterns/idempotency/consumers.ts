@@ -5,9 +5,8 @@ import type { Harness } from "../../../conformance/index.ts";
 import { drained } from "../../../conformance/judge.ts";
 import { chooseSeed } from "../../../conformance/seed.ts";
 import type { Receipt } from "../../../core/broker.ts";
-import type { Handler } from "../../../core/delivery.ts";
+import { deadLetter, type Handler } from "../../../core/delivery.ts";
 import type { Queue } from "../../../core/destination.ts";
-import { deadLetter } from "../../../core/outcome.ts";
 import {
   type IdempotencyEvent,
   type IdempotencyStore,

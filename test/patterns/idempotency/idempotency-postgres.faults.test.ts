@@ -7,7 +7,7 @@ import {
   type PostgresDatabase,
   postgresIdempotencySql,
   postgresIdempotencyStore,
-} from "../../../patterns/idempotency/postgres/index.ts";
+} from "../../../patterns/idempotency/postgres-store.ts";
 import type { Database } from "../../brokers/postgres.ts";
 import { controlsOrNotRun, describePostgres } from "../../brokers/suite.ts";
 import { openPool } from "../postgres-pool.ts";

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import type { OpenStore } from "../../../conformance/idempotency/index.ts";
-import { sqliteIdempotencyStore } from "../../../patterns/idempotency/sqlite/index.ts";
+import { sqliteIdempotencyStore } from "../../../patterns/idempotency/sqlite-store.ts";
 
 /** Opens the store of a database file, with a connection of its own; a process of the conformance suite does it too. */
 export function openStore(file: string, timeout?: number): OpenStore {

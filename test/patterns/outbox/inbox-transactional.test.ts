@@ -1,8 +1,7 @@
 import { describe, expect, it, test } from "vitest";
 import { systemClock } from "../../../core/clock.ts";
-import type { HandlerResult } from "../../../core/delivery.ts";
+import { deadLetter, type HandlerResult, postpone, retry } from "../../../core/delivery.ts";
 import { MessagingError } from "../../../core/errors.ts";
-import { deadLetter, postpone, retry } from "../../../core/outcome.ts";
 import {
   type InboxEnd,
   type InboxEvent,

@@ -1,15 +1,17 @@
 import { randomUUID } from "node:crypto";
-import { checkOptions } from "../../../core/checks.ts";
-import { MessagingError } from "../../../core/errors.ts";
-import { checkTableName } from "../../../sql/schema.ts";
+import { checkOptions } from "../../core/checks.ts";
+import { MessagingError } from "../../core/errors.ts";
+import { checkTableName } from "../../sql/schema.ts";
 import {
   SQLITE_NOW as NOW,
   runSqlite,
   type SqliteDatabase,
   SqliteQueries,
   type SqliteStatement,
-} from "../../../sql/sqlite.ts";
-import type { ClaimResult, IdempotencyStore } from "../store.ts";
+} from "../../sql/sqlite.ts";
+import type { ClaimResult, IdempotencyStore } from "./store.ts";
+
+export type { SqliteDatabase, SqliteStatement, SqliteValue } from "../../sql/sqlite.ts";
 
 /** The options of {@link sqliteIdempotencyStore}. */
 export interface SqliteIdempotencyStoreOptions {

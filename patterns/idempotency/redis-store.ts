@@ -1,9 +1,9 @@
 import { createHash, randomUUID } from "node:crypto";
-import { checkInteger, checkOptions } from "../../../core/checks.ts";
-import { type Clock, systemClock } from "../../../core/clock.ts";
-import { MessagingError } from "../../../core/errors.ts";
-import { ask, type FailureReason, LOGIN_REFUSED, storeFailure } from "../../../core/stores.ts";
-import type { ClaimResult, IdempotencyStore } from "../store.ts";
+import { checkInteger, checkOptions } from "../../core/checks.ts";
+import { type Clock, systemClock } from "../../core/clock.ts";
+import { MessagingError } from "../../core/errors.ts";
+import { ask, type FailureReason, LOGIN_REFUSED, storeFailure } from "../../core/stores.ts";
+import type { ClaimResult, IdempotencyStore } from "./store.ts";
 
 /** Its name in messages. */
 const STORE = "idempotency store";

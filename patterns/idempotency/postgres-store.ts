@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
-import { checkInteger, checkOptions } from "../../../core/checks.ts";
-import type { MessagingError } from "../../../core/errors.ts";
-import { storeFailure } from "../../../core/stores.ts";
+import { checkInteger, checkOptions } from "../../core/checks.ts";
+import type { MessagingError } from "../../core/errors.ts";
+import { storeFailure } from "../../core/stores.ts";
 import {
   fromNow,
   isRowRefusal,
@@ -9,9 +9,11 @@ import {
   PostgresQueries,
   postgresFailure,
   wholeNumber,
-} from "../../../sql/postgres.ts";
-import { quotedNames, unlessExists } from "../../../sql/schema.ts";
-import type { ClaimResult, IdempotencyStore } from "../store.ts";
+} from "../../sql/postgres.ts";
+import { quotedNames, unlessExists } from "../../sql/schema.ts";
+import type { ClaimResult, IdempotencyStore } from "./store.ts";
+
+export type { PostgresDatabase } from "../../sql/postgres.ts";
 
 /** Where the records are stored. */
 export interface PostgresIdempotencyTableOptions {
