@@ -1,19 +1,19 @@
 import type { Capabilities } from "../../core/capabilities.ts";
 import { LONGEST_DELAY_MS } from "./delay-levels.ts";
 
-/** RabbitMQ's and amqplib's limit on one message; operators may set a lower one, which is then reported as `too-large`. */
+/** The limit of RabbitMQ and amqplib on one message. Operators may set a lower one; larger messages are `too-large`. */
 const MOST_MESSAGE_BYTES = 16 * 1024 * 1024;
-/** amqplib encodes all headers into 64 KiB; half of it is left to the engine's own. */
+/** amqplib encodes all headers into 64 KiB. Half of that is reserved for the engine's own headers. */
 const MOST_HEADER_BYTES = 32 * 1024;
 const MOST_HEADERS = 64;
-/** RabbitMQ has 0 to 31, and a message that says nothing is one of 4: that is ours of 0, and below are others' only. */
+/** RabbitMQ has 0 to 31. A message without a priority counts as 4: that is our 0. Only foreign messages have less. */
 const MOST_PRIORITIES = 28;
 
 export const CAPABILITIES: Capabilities = Object.freeze<Capabilities>({
   order: { support: "native", note: "single active consumer; order per key over all consumers" },
   delay: {
     support: "native",
-    note: "any delay, rounded up to 32 ms, by wait queues that RabbitMQ itself moves messages through",
+    note: "any delay, rounded up to 32 ms; RabbitMQ moves messages through wait queues",
     maxMs: LONGEST_DELAY_MS,
   },
   priority: {
@@ -24,13 +24,13 @@ export const CAPABILITIES: Capabilities = Object.freeze<Capabilities>({
   ttl: { support: "native", note: "RabbitMQ moves expired messages to the dead letters; up to 49 days" },
   rewind: {
     support: "unsupported",
-    note: "a queue holds what no consumer has settled; keep events elsewhere, or declare the subscription before",
+    note: "a queue keeps unsettled messages only; store events elsewhere, or declare the subscription earlier",
   },
   fanOut: { support: "native", note: "a queue per subscription, bound to the topic's exchange" },
   routingFilter: { support: "native", note: "topic exchange bindings" },
   lease: {
     support: "unsupported",
-    note: "a delivery is the consumer's while its connection lives; before RabbitMQ 4.3 for 30 minutes unless the server says otherwise",
+    note: "a consumer keeps a delivery while its connection lives; before RabbitMQ 4.3 for 30 minutes, unless consumer_timeout says otherwise",
   },
   deduplication: { support: "unsupported", note: "every message sent is kept; make the consumer idempotent instead" },
   transactions: {

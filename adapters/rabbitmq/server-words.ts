@@ -2,27 +2,27 @@ import { isMessagingError } from "../../core/errors.ts";
 import { oneLine, thrownClass, thrownText } from "../../core/foreign.ts";
 import { secretForms, withoutPieces } from "../../core/secret-forms.ts";
 
-/** AMQP's own texts have 255 bytes at most, and amqplib says before them what happened. */
+/** AMQP's own texts have at most 255 bytes, and amqplib puts a prefix before them. */
 const MOST_TEXT = 400;
 
-/** What is looked at: what is masked becomes shorter. */
+/** How much of a text is processed. Redaction makes it shorter. */
 const MOST_READ = 4_096;
 
 const MOST_NAME = 64;
 
-/** A function may give another password to each connection and to the management API, and a new one before the old is over. */
+/** A password function may return another password for each connection, and a new one before the old one expires. */
 const MOST_PASSWORDS = 8;
 
 /**
- * Where a text may begin to quote a message: JSON, also with escaped quotes, and bytes as Erlang writes them. RabbitMQ's
- * own texts name things between single quotes.
+ * Where a text may begin to quote a message: JSON, also with escaped quotes, and bytes in Erlang notation. RabbitMQ's
+ * own texts put names between single quotes.
  */
 const QUOTED_BODY = /(?:<<"|[{[]\s*(?:\\*"|[{[])).*$/s;
 
-/** An error whose text came from the server, or may have: with what may be shown of it, and nothing else. */
+/** An error whose text may come from the server, reduced to what may be shown. */
 class ServerError extends Error {
   override readonly name: string;
-  /** AMQP's reply code, or Node's own code. */
+  /** The AMQP reply code, or Node's error code. */
   readonly code: number | string | undefined;
 
   constructor(name: string, text: string, code: number | string | undefined) {
@@ -33,35 +33,35 @@ class ServerError extends Error {
 }
 
 /**
- * What a server says is foreign text: whoever answers may repeat the password or a message, or write to the terminal. Everything of it
- * that is shown or kept passes here.
+ * Redacts foreign text: a server may repeat the password or a message, or write control characters to the terminal.
+ * All text of a server goes through here before it is shown or kept.
  */
 export class ServerWords {
   readonly #username: string;
-  /** Their forms, the latest password first. */
+  /** The passwords with their encoded forms, latest first. */
   #passwords: readonly (readonly [password: string, forms: readonly string[]])[] = [];
 
   constructor(username: string) {
     this.#username = username;
   }
 
-  /** A password is used from now on. */
+  /** Adds a password to redact. */
   used(password: string): void {
-    // It is no secret, and the user's name stands in what RabbitMQ says.
+    // A password equal to the user name is no secret, and RabbitMQ's texts contain the user name.
     if (password === this.#username || this.#passwords[0]?.[0] === password) return;
     const others = this.#passwords.filter(([other]) => other !== password);
     const forms = secretForms(password, this.#username);
     this.#passwords = [[password, forms] as const, ...others].slice(0, MOST_PASSWORDS);
   }
 
-  /** On one line, without the passwords and what looks like a body, of 400 characters at most. */
-  text(said: unknown): string {
+  /** Returns one line of at most 400 characters, without passwords and anything that looks like a message body. */
+  text(given: unknown): string {
     const forms = this.#passwords.flatMap(([, all]) => all);
-    const shown = thrownText(said).slice(0, MOST_READ).replace(QUOTED_BODY, "…");
+    const shown = thrownText(given).slice(0, MOST_READ).replace(QUOTED_BODY, "…");
     return oneLine(withoutPieces(shown, forms), MOST_TEXT);
   }
 
-  /** An error of the client library or the network, to be kept as a cause. Our own errors stay as they are. */
+  /** Converts an error of the client library or the network so that it can be kept as a cause. Keeps our own errors. */
   error(thrown: unknown): unknown {
     if (thrown === undefined || thrown === null || thrown instanceof ServerError || isMessagingError(thrown))
       return thrown;

@@ -4,9 +4,9 @@ import { operationError } from "../../../adapters/rabbitmq/errors.ts";
 import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
 
 test.for([
-  ['count the messages of queue "orders"', "grant the user some right to it, such as to read it"],
-  ['consume from queue "orders"', "grant the user the right to read it"],
-  ['write to quarantine log of queue "orders"', "grant the user the right to write to it"],
+  ['count the messages of queue "orders"', "grant the user a permission on it, such as read"],
+  ['consume from queue "orders"', "grant the user the read permission on it"],
+  ['write to quarantine log of queue "orders"', "grant the user the write permission on it"],
 ] as const)("what is refused names the right that it takes: %s", ([what, next]) => {
   const error = operationError(Object.assign(new Error("ACCESS_REFUSED"), { code: 403 }), what, "try again");
   expect(error).toMatchObject({

@@ -53,7 +53,7 @@ function watching(server: FakeServer, consumed: readonly Resource[], declared: r
       state.restored++;
       for (const thing of declared) server.gone.delete(thing);
     },
-    tend: async () => void state.tended++,
+    maintain: async () => void state.tended++,
     notice: ({ message }) => void state.notices.push(message),
   });
   watch.start();
@@ -90,7 +90,7 @@ test("what is not this process's to make is told once, for as long as it is gone
   const { watch, state } = watching(server, ["queue orders.dlq"], []);
   server.gone.add("queue orders.dlq");
   await pass(10 * MINUTE_MS);
-  expect(state.notices).toEqual([expect.stringContaining('no queue "orders.dlq" any more')]);
+  expect(state.notices).toEqual([expect.stringContaining('no longer has the queue "orders.dlq"')]);
   server.gone.clear();
   await pass(3 * MINUTE_MS);
   server.gone.add("queue orders.dlq");
@@ -140,6 +140,6 @@ test("delayed messages that nobody took are told, and what is declared here is b
   watch.delayed();
   await pass(2 * MINUTE_MS);
   expect(state.restored).toBe(1);
-  expect(state.notices).toEqual([expect.stringContaining("2 delayed messages found nobody")]);
+  expect(state.notices).toEqual([expect.stringContaining("2 delayed messages had no destination")]);
   watch.stop();
 });
