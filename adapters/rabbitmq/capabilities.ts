@@ -1,25 +1,25 @@
 import type { Capabilities } from "../../core/capabilities.ts";
-import { LONGEST_DELAY_MS } from "./delay-levels.ts";
+import { MAX_DELAY_MS } from "./delay-levels.ts";
 
 /** The limit of RabbitMQ and amqplib on one message. Operators may set a lower one; larger messages are `too-large`. */
-const MOST_MESSAGE_BYTES = 16 * 1024 * 1024;
+const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 /** amqplib encodes all headers into 64 KiB. Half of that is reserved for the engine's own headers. */
-const MOST_HEADER_BYTES = 32 * 1024;
-const MOST_HEADERS = 64;
+const MAX_HEADER_BYTES = 32 * 1024;
+const MAX_HEADERS = 64;
 /** RabbitMQ has 0 to 31. A message without a priority counts as 4: that is our 0. Only foreign messages have less. */
-const MOST_PRIORITIES = 28;
+const MAX_PRIORITIES = 28;
 
 export const CAPABILITIES: Capabilities = Object.freeze<Capabilities>({
   order: { support: "native", note: "single active consumer; order per key over all consumers" },
   delay: {
     support: "native",
     note: "any delay, rounded up to 32 ms; RabbitMQ moves messages through wait queues",
-    maxMs: LONGEST_DELAY_MS,
+    maxMs: MAX_DELAY_MS,
   },
   priority: {
     support: "native",
     note: "RabbitMQ 4.3 or later: 28 strict priorities; refused when declared on an older server",
-    levels: MOST_PRIORITIES,
+    levels: MAX_PRIORITIES,
   },
   ttl: { support: "native", note: "RabbitMQ moves expired messages to the dead letters; up to 49 days" },
   rewind: {
@@ -38,7 +38,7 @@ export const CAPABILITIES: Capabilities = Object.freeze<Capabilities>({
     note: "sending and settling are two steps; make the consumer idempotent instead",
   },
   durable: { support: "native", note: "quorum queues, persistent messages, publisher confirms" },
-  maxMessageBytes: MOST_MESSAGE_BYTES,
-  maxHeaders: MOST_HEADERS,
-  maxHeaderBytes: MOST_HEADER_BYTES,
+  maxMessageBytes: MAX_MESSAGE_BYTES,
+  maxHeaders: MAX_HEADERS,
+  maxHeaderBytes: MAX_HEADER_BYTES,
 });

@@ -18,10 +18,10 @@ export const LEVELS = 26;
 export const UNIT_MS = 32;
 
 /** The longest delay in one hop: 24.8 days. */
-export const LONGEST_DELAY_MS = (2 ** LEVELS - 1) * UNIT_MS;
+export const MAX_DELAY_MS = (2 ** LEVELS - 1) * UNIT_MS;
 
 /** AMQP's limit on a routing key, in bytes. */
-export const LONGEST_ROUTING_KEY = 255;
+export const MAX_ROUTING_KEY_BYTES = 255;
 
 /** Routes delayed messages to their destinations when they are due. */
 export const DELIVERY_EXCHANGE = "anybroker.delay.deliver";
@@ -55,7 +55,7 @@ export function levelPattern(level: number, bit: 0 | 1): string {
 export function delayedRoute(delayMs: number, target: string): { exchange: string; routingKey: string } {
   const units = Math.max(1, Math.ceil(delayMs / UNIT_MS));
   const bits = units.toString(2);
-  if (bits.length > LEVELS) throw new RangeError(`a delay of ${delayMs} ms is longer than ${LONGEST_DELAY_MS} ms`);
+  if (bits.length > LEVELS) throw new RangeError(`a delay of ${delayMs} ms is longer than ${MAX_DELAY_MS} ms`);
   const words = [...bits.padStart(LEVELS, "0")].join(".");
   return { exchange: levelName(bits.length - 1), routingKey: `${words}.${target}` };
 }
@@ -88,10 +88,10 @@ export function routingKeyBeforeDelay(routingKey: string): string | undefined {
   return kind === "t" ? rest : undefined;
 }
 
-const LONGEST_WORD = 150;
+const MAX_WORD_LENGTH = 150;
 
 /** A name as one word of a routing key: names have no `/`. Longer names are written as their SHA-256. */
 function word(name: string): string {
-  if (name.length > LONGEST_WORD) return `~${createHash("sha256").update(name).digest("hex")}`;
+  if (name.length > MAX_WORD_LENGTH) return `~${createHash("sha256").update(name).digest("hex")}`;
   return name.replaceAll(".", "/");
 }

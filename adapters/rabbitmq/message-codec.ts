@@ -14,18 +14,18 @@ import { unreadHeaders } from "./unreadable-headers.ts";
 /** RabbitMQ's address for "reply to me on this channel": only valid while its sender waits. */
 const DIRECT_REPLY = "amq.rabbitmq.reply-to";
 /** The most bytes of a property. */
-const LONGEST_PROPERTY = 255;
+const MAX_PROPERTY_BYTES = 255;
 const TEXTS = ["replyTo", "correlationId", "type", "appId"] as const;
 const SECOND_MS = 1_000;
 /** In seconds it is the year 5138, in milliseconds 1973. Clients that write milliseconds are more likely. */
 const MAX_SECONDS = 100_000_000_000;
-const LONGEST_TIME_MS = 8_640_000_000_000_000;
+const MAX_TIME_MS = 8_640_000_000_000_000;
 const UNSIGNED_64 = 2 ** 64;
 const SIGNED_64 = 2 ** 63;
 /** A message without a priority counts as this one, from RabbitMQ 4.0 on. */
 const NORMAL_PRIORITY = 4;
 /** Deeper values become text. */
-const DEEPEST_FOREIGN = 32;
+const MAX_FOREIGN_DEPTH = 32;
 const NUMBER_BYTES = 9;
 
 /** The properties of a foreign message for which anybroker has no field. */
@@ -50,7 +50,7 @@ class AmqpProperties implements ForeignProperties {
     this.#body = body;
     let bytes = 0;
     for (const name of TEXTS) bytes += byteLength(properties[name]);
-    for (const [name, { value }] of typed) bytes += name.length + sizeOf(value, DEEPEST_FOREIGN);
+    for (const [name, { value }] of typed) bytes += name.length + sizeOf(value, MAX_FOREIGN_DEPTH);
     this.bytes = bytes;
   }
 
@@ -85,7 +85,7 @@ class AmqpProperties implements ForeignProperties {
   writeHeaders(wire: Record<string, unknown>, headers: MessageHeaders, login: string): void {
     for (const [name, { wireName, text, value }] of this.#typed) {
       if (headers[name] !== text) continue;
-      const encodable = encodableOf(value, DEEPEST_FOREIGN);
+      const encodable = encodableOf(value, MAX_FOREIGN_DEPTH);
       if (encodable !== undefined) wire[wireName] = encodable;
     }
     const { userId } = this.#properties;
@@ -109,11 +109,11 @@ function fromWirePriority(given: unknown): number {
 function sentAt(timestamp: unknown): number | undefined {
   if (typeof timestamp !== "number" || timestamp <= 0) return undefined;
   const ms = timestamp < MAX_SECONDS ? timestamp * SECOND_MS : timestamp;
-  return ms <= LONGEST_TIME_MS ? ms : undefined;
+  return ms <= MAX_TIME_MS ? ms : undefined;
 }
 
 function isProperty(text: unknown): text is string {
-  return typeof text === "string" && byteLength(text) <= LONGEST_PROPERTY;
+  return typeof text === "string" && byteLength(text) <= MAX_PROPERTY_BYTES;
 }
 
 function byteLength(text: unknown): number {
@@ -191,7 +191,7 @@ export const USER_HEADER = "anybroker-user-id";
 export const TWIN_HEADER = "anybroker-twin";
 
 /** The most bytes of a header name on the wire. */
-const LONGEST_NAME_BYTES = 255;
+const MAX_NAME_BYTES = 255;
 
 /** Headers for amqplib, or undefined if there are none. Throws a RangeError that quotes a name too long for AMQP. */
 export function toWire(
@@ -222,8 +222,8 @@ function wireName(name: string): string {
   // Only names that begin with one of these can be special: _ B C x a.
   const suspicious = first === 95 || first === 66 || first === 67 || first === 120 || first === 97;
   const wire = suspicious && SPECIAL.test(name) ? ESCAPE + name : name;
-  if (wire.length * 3 > LONGEST_NAME_BYTES && Buffer.byteLength(wire) > LONGEST_NAME_BYTES) {
-    throw new RangeError(`the header name "${name.slice(0, 40)}…" has more than ${LONGEST_NAME_BYTES} bytes`);
+  if (wire.length * 3 > MAX_NAME_BYTES && Buffer.byteLength(wire) > MAX_NAME_BYTES) {
+    throw new RangeError(`the header name "${name.slice(0, 40)}…" has more than ${MAX_NAME_BYTES} bytes`);
   }
   return wire;
 }
@@ -279,16 +279,16 @@ export function fromWire(wire: Record<string, unknown> | undefined): FromWire {
   return { headers, key, routingKey, user, typed };
 }
 
-const DEEPEST = 8;
-const LONGEST_FOREIGN_TEXT = 4096;
+const MAX_DEPTH = 8;
+const MAX_FOREIGN_TEXT = 4096;
 
 /** Undefined if the value has no text. */
 function foreignText(value: unknown): string | undefined {
   try {
-    const plain = simplify(value, DEEPEST);
+    const plain = simplify(value, MAX_DEPTH);
     if (plain === undefined || plain === null) return undefined;
     const string = typeof plain === "object" ? JSON.stringify(plain) : String(plain);
-    return string.slice(0, LONGEST_FOREIGN_TEXT);
+    return string.slice(0, MAX_FOREIGN_TEXT);
   } catch {
     // One header must not stop a message and its consumer.
     return undefined;
@@ -332,7 +332,7 @@ export function timestampOf(given: unknown): string | undefined {
 
 const MILLISECONDS = /^\d{1,10}$/;
 /** RabbitMQ's longest time to live. The engine checks longer ones at delivery. */
-export const LONGEST_TTL_MS = 2 ** 32 - 1;
+export const MAX_TTL_MS = 2 ** 32 - 1;
 
 /**
  * The AMQP properties of a message. With `toTopic`, AMQP's routing key is the message's; otherwise a header has it.
@@ -358,12 +358,12 @@ export function publishOptions(message: OutgoingMessage, toTopic: boolean, login
   if (wirePriority !== undefined) options.priority = wirePriority;
   foreign?.writeInto(options, body, login);
   // Dead-lettering from a wait queue removes the expiration, so the engine checks the time to live of delayed messages.
-  if (ttlMs !== undefined && message.delayMs === 0 && ttlMs <= LONGEST_TTL_MS) options.expiration = Math.ceil(ttlMs);
+  if (ttlMs !== undefined && message.delayMs === 0 && ttlMs <= MAX_TTL_MS) options.expiration = Math.ceil(ttlMs);
   return options;
 }
 
 /** The longest header frame of amqplib: at most 64 KiB of headers, and 13 properties of 256 bytes. */
-export const LONGEST_HEADER_FRAME = 65_536 + 4_096;
+export const MAX_HEADER_FRAME_BYTES = 65_536 + 4_096;
 
 /** Kind, channel and size, class, weight, length of the body, flags, end. */
 const FRAME_BYTES = 7 + 12 + 2 + 1;

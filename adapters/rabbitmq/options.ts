@@ -107,8 +107,8 @@ export interface RabbitMQOptions {
    */
   readonly deliveryLimit?: number;
   /**
-   * How long RabbitMQ lets a consumer hold a delivery, in milliseconds. From 4.3 on, consumers request this time, and it
-   * overrides rabbitmq.conf and policies; default 2,147,483,647 (24.8 days). Before 4.3, set it to the server's
+   * How long RabbitMQ lets a consumer hold a delivery, in milliseconds. From 4.3 on, consumers request this time, and
+   * it overrides rabbitmq.conf and policies; default 2,147,483,647 (24.8 days). Before 4.3, set it to the server's
    * `consumer_timeout`; default 1,800,000, as in RabbitMQ. Deliveries are requeued before this time ends. So a longer
    * `timeoutMs` of an unordered destination is refused at start.
    */
@@ -200,7 +200,7 @@ export interface Place {
 
 /** Matches hosts of this machine. */
 export const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1)$/;
-const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 /** Checks the options and applies defaults. Throws `invalid`; the error never contains the password. */
 export function resolveOptions(options: RabbitMQOptions): Settings {
@@ -245,13 +245,13 @@ export function resolveOptions(options: RabbitMQOptions): Settings {
     words: new ServerWords(login.username),
   };
   checkInteger(`${WHERE} { heartbeatSeconds }`, settings.heartbeatSeconds, 1, 60);
-  checkInteger(`${WHERE} { connectTimeoutMs }`, settings.connectTimeoutMs, 1, LONGEST_TIMEOUT_MS);
-  checkInteger(`${WHERE} { requestTimeoutMs }`, settings.requestTimeoutMs, 1, LONGEST_TIMEOUT_MS);
-  checkInteger(`${WHERE} { reconnect.firstMs }`, settings.reconnectFirstMs, 1, LONGEST_TIMEOUT_MS);
-  checkInteger(`${WHERE} { reconnect.maxMs }`, settings.reconnectMaxMs, settings.reconnectFirstMs, LONGEST_TIMEOUT_MS);
+  checkInteger(`${WHERE} { connectTimeoutMs }`, settings.connectTimeoutMs, 1, MAX_TIMEOUT_MS);
+  checkInteger(`${WHERE} { requestTimeoutMs }`, settings.requestTimeoutMs, 1, MAX_TIMEOUT_MS);
+  checkInteger(`${WHERE} { reconnect.firstMs }`, settings.reconnectFirstMs, 1, MAX_TIMEOUT_MS);
+  checkInteger(`${WHERE} { reconnect.maxMs }`, settings.reconnectMaxMs, settings.reconnectFirstMs, MAX_TIMEOUT_MS);
   checkInteger(`${WHERE} { deliveryLimit }`, settings.deliveryLimit, 1);
   if (settings.consumerTimeoutMs !== undefined) {
-    checkInteger(`${WHERE} { consumerTimeoutMs }`, settings.consumerTimeoutMs, 1_000, LONGEST_TIMEOUT_MS);
+    checkInteger(`${WHERE} { consumerTimeoutMs }`, settings.consumerTimeoutMs, 1_000, MAX_TIMEOUT_MS);
   }
   return settings;
 }

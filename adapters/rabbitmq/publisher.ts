@@ -4,8 +4,8 @@ import { type Address, describeAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { answered, type Connection, guardClosing } from "./connection.ts";
 import { type DeclaredResources, missing, type Resource } from "./declared-resources.ts";
-import { delayedRoute, LONGEST_DELAY_MS, queueTarget, topicTarget } from "./delay-levels.ts";
-import { asBuffer, headerFrameBytes, LONGEST_HEADER_FRAME, publishOptions, TWIN_HEADER } from "./message-codec.ts";
+import { delayedRoute, MAX_DELAY_MS, queueTarget, topicTarget } from "./delay-levels.ts";
+import { asBuffer, headerFrameBytes, MAX_HEADER_FRAME_BYTES, publishOptions, TWIN_HEADER } from "./message-codec.ts";
 import { exchangeName, queueName } from "./names.ts";
 import type { Settings } from "./options.ts";
 import { type PublishPath, Refusals, type RefusedPath } from "./refusals.ts";
@@ -66,7 +66,7 @@ export class Publisher {
   #channel: ConfirmChannel | undefined;
   #pendingBytes = 0;
   /** The largest frame, in bytes. */
-  #frameMax = LONGEST_HEADER_FRAME;
+  #frameMax = MAX_HEADER_FRAME_BYTES;
   /** The exchanges for which this channel had an answer. */
   readonly #answered = new Set<string>();
   /** The refusal that closed the channel, if the channel had no answer for that exchange before. */
@@ -123,7 +123,7 @@ export class Publisher {
     });
     this.#answered.clear();
     this.#refused = undefined;
-    const { frameMax = LONGEST_HEADER_FRAME } = link.model.connection as unknown as { readonly frameMax?: number };
+    const { frameMax = MAX_HEADER_FRAME_BYTES } = link.model.connection as unknown as { readonly frameMax?: number };
     this.#frameMax = frameMax;
     this.#channel = channel;
   }
@@ -200,7 +200,7 @@ export class Publisher {
     const unknown: Resource[] = [];
     if (route.isTopic && !this.#known.has(route.resource)) unknown.push(route.resource);
     for (const { delayMs } of batch) {
-      if (delayMs <= 0 || delayMs > LONGEST_DELAY_MS) continue;
+      if (delayMs <= 0 || delayMs > MAX_DELAY_MS) continue;
       const level: Resource = `exchange ${delayedRoute(delayMs, "").exchange}`;
       if (!this.#known.has(level) && !unknown.includes(level)) unknown.push(level);
       if (!this.#known.has(route.resource) && !unknown.includes(route.resource)) unknown.push(route.resource);
@@ -241,7 +241,7 @@ export class Publisher {
       return;
     }
     const { to, isTopic, name } = route;
-    if (message.delayMs > LONGEST_DELAY_MS) {
+    if (message.delayMs > MAX_DELAY_MS) {
       report(index, { status: "rejected", error: tooLate(to, message.delayMs) });
       return;
     }
@@ -376,7 +376,7 @@ export class Publisher {
 
   /** A header frame cannot be split: the server would close the connection, with all other messages on it. */
   #overFrame(to: Address, options: Options.Publish): MessagingError | undefined {
-    if (this.#frameMax >= LONGEST_HEADER_FRAME) return undefined;
+    if (this.#frameMax >= MAX_HEADER_FRAME_BYTES) return undefined;
     const bytes = headerFrameBytes(options);
     if (bytes <= this.#frameMax) return undefined;
     return new MessagingError(
@@ -390,7 +390,7 @@ function tooLate(to: Address, delayMs: number): MessagingError {
   const where = describeAddress(to);
   return new MessagingError(
     "invalid",
-    `a delay of ${delayMs} ms for ${where} is longer than ${LONGEST_DELAY_MS} ms; send it in several hops`,
+    `a delay of ${delayMs} ms for ${where} is longer than ${MAX_DELAY_MS} ms; send it in several hops`,
   );
 }
 

@@ -3,15 +3,15 @@ import { oneLine, thrownClass, thrownText } from "../../core/foreign.ts";
 import { secretForms, withoutPieces } from "../../core/secret-forms.ts";
 
 /** AMQP's own texts have at most 255 bytes, and amqplib puts a prefix before them. */
-const MOST_TEXT = 400;
+const MAX_TEXT = 400;
 
 /** How much of a text is processed. Redaction makes it shorter. */
-const MOST_READ = 4_096;
+const MAX_READ = 4_096;
 
-const MOST_NAME = 64;
+const MAX_NAME = 64;
 
 /** A password function may return another password for each connection, and a new one before the old one expires. */
-const MOST_PASSWORDS = 8;
+const MAX_PASSWORDS = 8;
 
 /**
  * Where a text may begin to quote a message: JSON, also with escaped quotes, and bytes in Erlang notation. RabbitMQ's
@@ -51,14 +51,14 @@ export class ServerWords {
     if (password === this.#username || this.#passwords[0]?.[0] === password) return;
     const others = this.#passwords.filter(([other]) => other !== password);
     const forms = secretForms(password, this.#username);
-    this.#passwords = [[password, forms] as const, ...others].slice(0, MOST_PASSWORDS);
+    this.#passwords = [[password, forms] as const, ...others].slice(0, MAX_PASSWORDS);
   }
 
   /** Returns one line of at most 400 characters, without passwords and anything that looks like a message body. */
   text(given: unknown): string {
     const forms = this.#passwords.flatMap(([, all]) => all);
-    const shown = thrownText(given).slice(0, MOST_READ).replace(QUOTED_BODY, "…");
-    return oneLine(withoutPieces(shown, forms), MOST_TEXT);
+    const shown = thrownText(given).slice(0, MAX_READ).replace(QUOTED_BODY, "…");
+    return oneLine(withoutPieces(shown, forms), MAX_TEXT);
   }
 
   /** Converts an error of the client library or the network so that it can be kept as a cause. Keeps our own errors. */
@@ -66,7 +66,7 @@ export class ServerWords {
     if (thrown === undefined || thrown === null || thrown instanceof ServerError || isMessagingError(thrown))
       return thrown;
     const { code } = thrown as { readonly code?: unknown };
-    const shown = typeof code === "number" ? code : typeof code === "string" ? oneLine(code, MOST_NAME) : undefined;
-    return new ServerError(oneLine(thrownClass(thrown), MOST_NAME), this.text(thrown), shown);
+    const shown = typeof code === "number" ? code : typeof code === "string" ? oneLine(code, MAX_NAME) : undefined;
+    return new ServerError(oneLine(thrownClass(thrown), MAX_NAME), this.text(thrown), shown);
   }
 }

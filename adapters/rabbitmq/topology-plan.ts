@@ -13,7 +13,7 @@ import {
   UNDELIVERED_EXCHANGE,
   UNDELIVERED_QUEUE,
 } from "./delay-levels.ts";
-import { LONGEST_TTL_MS } from "./message-codec.ts";
+import { MAX_TTL_MS } from "./message-codec.ts";
 import { deadLettersOf, exchangeName, quarantineOf, queueName } from "./names.ts";
 import type { Settings } from "./options.ts";
 import type { ServerVersion } from "./server-version.ts";
@@ -119,10 +119,10 @@ function problemOf({ address, priorities, ttlMs }: WorkQueue, version: ServerVer
         "upgrade the server, or use one queue per priority",
     );
   }
-  if (ttlMs !== undefined && ttlMs > LONGEST_TTL_MS) {
+  if (ttlMs !== undefined && ttlMs > MAX_TTL_MS) {
     return new MessagingError(
       "unsupported",
-      `${where} has a time to live of ${ttlMs} ms, above RabbitMQ's limit of ${LONGEST_TTL_MS} ms; set a shorter one or none`,
+      `${where} has a time to live of ${ttlMs} ms, above RabbitMQ's limit of ${MAX_TTL_MS} ms; set a shorter one or none`,
     );
   }
   return undefined;

@@ -16,7 +16,7 @@ interface Survey {
 }
 
 /** Requests on one channel wait for each other, so several channels share the work. */
-const MOST_AT_ONCE = 4;
+const MAX_CHANNELS = 4;
 
 /** Checks which resources exist. Rejects if it could not check. */
 export async function survey(
@@ -44,7 +44,7 @@ export async function survey(
     }
     channel?.close().catch(() => {});
   };
-  await Promise.all(Array.from({ length: MOST_AT_ONCE }, worker));
+  await Promise.all(Array.from({ length: MAX_CHANNELS }, worker));
   return { gone, refused, ready };
 }
 

@@ -26,7 +26,7 @@ const HAS_CONTENT_ENCODING = 0x4000;
 const HAS_HEADERS = 0x2000;
 
 /** Deeper tables are removed if amqplib could not decode the whole frame. */
-const DEEPEST = 32;
+const MAX_DEPTH = 32;
 
 /** A property of a message's properties: the names of the removed headers. Not enumerable. */
 const LEFT_OUT = Symbol("the headers that are left out");
@@ -137,7 +137,7 @@ function split(table: Buffer): Split {
       names.push(`${name} and all after it`);
       break;
     }
-    if (isReadable(table, tagAt, end, DEEPEST)) readable.push(table.subarray(at, end));
+    if (isReadable(table, tagAt, end, MAX_DEPTH)) readable.push(table.subarray(at, end));
     else names.push(name);
     at = end;
   }

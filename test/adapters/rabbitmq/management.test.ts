@@ -63,7 +63,9 @@ for (const [what, read] of READERS) {
     const url = await answering(answer);
     await expect(read(url)).rejects.toMatchObject({
       code: "unreachable",
-      message: expect.stringMatching(/^the answer of http.* is not one of RabbitMQ.s management API .*; check managementUrl/),
+      message: expect.stringMatching(
+        /^the answer of http.* is not one of RabbitMQ.s management API .*; check managementUrl/,
+      ),
     });
   });
 }

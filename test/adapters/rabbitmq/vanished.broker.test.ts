@@ -109,7 +109,9 @@ describeRabbitMQ("what an operator or a policy removes from RabbitMQ while it is
     // Where it expired before all was made again, RabbitMQ tries to move it on every three minutes.
     await until("it", 500_000, () => expect(handled).toEqual([1]));
     for (const name of ["2", "1", "deliver", "undelivered"]) {
-      expect(notices()).toContainEqual(expect.stringMatching(new RegExp(`"anybroker\\.delay\\.${name}".* was deleted`)));
+      expect(notices()).toContainEqual(
+        expect.stringMatching(new RegExp(`"anybroker\\.delay\\.${name}".* was deleted`)),
+      );
     }
     await app.stop();
   });
