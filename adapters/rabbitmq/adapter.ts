@@ -1,4 +1,4 @@
-import type { ChannelModel, ConsumeMessage } from "amqplib";
+import type { ConsumeMessage } from "amqplib";
 import type {
   Adapter,
   AdapterSignals,
@@ -21,20 +21,14 @@ import { readQueues } from "./management.ts";
 import { physicalName, queueName } from "./names.ts";
 import { LOOPBACK, type RabbitMQOptions, resolveOptions, type Settings } from "./options.ts";
 import type { PolicyFindings } from "./policies.ts";
-import { Session } from "./session.ts";
-import type { Established } from "./topology.ts";
+import { type RabbitMQConnections, Session } from "./session.ts";
+import type { Established } from "./verification.ts";
 
 const SEND_LIMITS: SendLimits = Object.freeze({
   maxBatchMessages: 256,
   maxBatchBytes: 4 * 1024 * 1024,
   maxBatchesInFlight: 1024,
 });
-
-/** amqplib's connections of one adapter; undefined while one is down. */
-export interface RabbitMQConnections {
-  readonly publishing: ChannelModel | undefined;
-  readonly consuming: ChannelModel | undefined;
-}
 
 /** The RabbitMQ adapter, over AMQP 0-9-1. Created by {@link rabbitmq}. */
 export class RabbitMQAdapter implements Adapter<ConsumeMessage> {

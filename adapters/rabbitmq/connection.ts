@@ -6,7 +6,7 @@ import { thrownText } from "../../core/foreign.ts";
 import { backoffMs } from "../../core/retry-policy.ts";
 import { connectError, isUnexplained, lostError, noneReached, refusalReason, ServerRefusal } from "./errors.ts";
 import { type Hosts, type Place, placeText, type RabbitMQPasswordProvider, type Settings } from "./options.ts";
-import type { ServerWords } from "./server-words.ts";
+import type { Redactor } from "./redactor.ts";
 import { guardHeaders } from "./unreadable-headers.ts";
 
 /**
@@ -28,12 +28,12 @@ interface Password {
 
 /** Returns the password, from the function if it is one. Rejects with `unauthorized` if the function fails. */
 export async function currentPassword(
-  { password, words }: Pick<Settings, "password" | "words">,
+  { password, redactor }: Pick<Settings, "password" | "redactor">,
   timeoutMs: number,
 ): Promise<Password> {
   const current =
     typeof password === "string" ? { value: password, expiresAt: undefined } : await callProvider(password, timeoutMs);
-  words.used(current.value);
+  redactor.addPassword(current.value);
   return current;
 }
 
@@ -134,7 +134,7 @@ class Renewal {
       this.before(password);
     } catch (error) {
       if (this.#isOver) return;
-      this.#failed(isMessagingError(error) ? error : refused(this.#settings.words.error(error)));
+      this.#failed(isMessagingError(error) ? error : refused(this.#settings.redactor.error(error)));
       this.#schedule(RETRY_MS);
     }
   }
@@ -211,7 +211,7 @@ export async function answered<Result>(
     return await within(ms, what, work);
   } catch (error) {
     if (isMessagingError(error, "timeout")) link.cut();
-    throw link.words.error(error);
+    throw link.redactor.error(error);
   }
 }
 
@@ -236,7 +236,7 @@ export interface Connection {
   /** The server's address for error messages. */
   readonly where: string;
   /** Redacts the server's texts. */
-  readonly words: ServerWords;
+  readonly redactor: Redactor;
   /** Destroys the socket at once; for a connection that does not answer. */
   cut(): void;
 }
@@ -328,7 +328,7 @@ export class SupervisedConnection {
   }
 
   async #connectTo(place: Place): Promise<void> {
-    const { heartbeatSeconds, connectTimeoutMs, requestTimeoutMs, connectionName, vhost, tls, username, words } =
+    const { heartbeatSeconds, connectTimeoutMs, requestTimeoutMs, connectionName, vhost, tls, username, redactor } =
       this.#settings;
     const password = await currentPassword(this.#settings, connectTimeoutMs);
     const cutter = new AbortController();
@@ -355,19 +355,19 @@ export class SupervisedConnection {
       );
       this.#ended.signal.removeEventListener("abort", cut);
       guardHeaders(model);
-      link = { model, where: placeText(place), words, cut };
+      link = { model, where: placeText(place), redactor, cut };
       const renewal = new Renewal(model, this.#settings, (error) => this.#events.refused(error));
       const closed = new Promise<never>((_resolve, reject) => {
         let closing: NodeJS.Timeout | undefined;
         model.on("error", (error) => {
-          cause ??= words.error(error);
+          cause ??= redactor.error(error);
           // The end follows at once, unless amqplib waits for the answer to its close.
           closing ??= setTimeout(cut, requestTimeoutMs).unref();
         });
         model.on("close", (error) => {
           clearTimeout(closing);
           renewal.stop();
-          const lost = lostError(cause ?? words.error(error), place);
+          const lost = lostError(cause ?? redactor.error(error), place);
           reject(lost);
           if (this.#link === link) this.#onLost(lost, place);
           // The peer of a half-open connection never closes its side.
@@ -383,16 +383,16 @@ export class SupervisedConnection {
       renewal.before(password);
     } catch (error) {
       cut();
-      const reason = cause ?? (await this.#explained(words.error(error), place, password.value));
+      const reason = cause ?? (await this.#explained(redactor.error(error), place, password.value));
       throw connectError(reason, place, this.#settings);
     }
   }
 
   async #explained(error: unknown, place: Place, password: string): Promise<unknown> {
     if (!isUnexplained(error) || this.#ended.signal.aborted) return error;
-    const { tls, username, vhost, connectTimeoutMs, words } = this.#settings;
+    const { tls, username, vhost, connectTimeoutMs, redactor } = this.#settings;
     const refusal = await refusalReason({ ...place, tls, username, password, vhost }, connectTimeoutMs);
-    return refusal === undefined ? error : new ServerRefusal(refusal.code, words.text(refusal));
+    return refusal === undefined ? error : new ServerRefusal(refusal.code, redactor.text(refusal));
   }
 
   #onLost(cause: MessagingError, place: Place): void {

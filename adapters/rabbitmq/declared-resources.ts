@@ -14,6 +14,18 @@ import { OWN_PREFIX } from "./names.ts";
 /** A queue or an exchange. */
 export type Resource = `queue ${string}` | `exchange ${string}`;
 
+export function nameOf(resource: Resource): string {
+  return resource.slice(resource.indexOf(" ") + 1);
+}
+
+/** Resolves with the number of ready messages if it is a queue. Rejects and closes the channel if it does not exist. */
+export async function checkExists(channel: Channel, resource: Resource): Promise<number | undefined> {
+  const name = nameOf(resource);
+  if (resource.startsWith("queue ")) return (await channel.checkQueue(name)).messageCount;
+  await channel.checkExchange(name);
+  return undefined;
+}
+
 /**
  * Knows which resources exist on the broker. A publish to a missing exchange closes the channel under all other
  * publishes, so each exchange is checked once, on another channel, before the first publish.
@@ -97,7 +109,7 @@ export class DeclaredResources {
     this.forget(resource);
     if (this.#declared.has(resource)) return this.#recreate(resource, missing(resource));
     await this.#checkOnce(resource);
-    const name = resource.slice(resource.indexOf(" ") + 1);
+    const name = nameOf(resource);
     throw new MessagingError(
       "not-found",
       `RabbitMQ's exchange "${name}" does not route to the queue "${name}"; ${DECLARE_IT}`,
@@ -124,11 +136,9 @@ export class DeclaredResources {
   async #checkOnce(resource: Resource): Promise<void> {
     const link = this.#link();
     if (link === undefined) throw new MessagingError("unreachable", "not connected to RabbitMQ; reconnecting");
-    const isQueue = resource.startsWith("queue ");
-    const name = resource.slice(resource.indexOf(" ") + 1);
     try {
       await withChannel(link, this.#requestTimeoutMs, `look for ${resource}`, (channel) =>
-        isQueue ? channel.checkQueue(name) : channel.checkExchange(name).then(() => undefined),
+        checkExists(channel, resource),
       );
     } catch (error) {
       if (replyCode(error) === NOT_FOUND) throw missing(resource, error);

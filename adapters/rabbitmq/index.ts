@@ -1,10 +1,11 @@
 import { RabbitMQAdapter } from "./adapter.ts";
 import type { RabbitMQOptions } from "./options.ts";
 
-export type { RabbitMQAdapter, RabbitMQConnections } from "./adapter.ts";
+export type { RabbitMQAdapter } from "./adapter.ts";
 export type { RabbitMQOptions, RabbitMQPassword, RabbitMQPasswordProvider } from "./options.ts";
 export type { PolicyFindings } from "./policies.ts";
-export type { Established } from "./topology.ts";
+export type { RabbitMQConnections } from "./session.ts";
+export type { Established } from "./verification.ts";
 
 /**
  * Creates an adapter for RabbitMQ 3.10 or later, by AMQP 0-9-1 and the package `amqplib`. It connects when the broker

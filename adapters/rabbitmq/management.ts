@@ -8,7 +8,7 @@ import { OWN_PREFIX } from "./names.ts";
 import type { Settings } from "./options.ts";
 import type { AppliedPolicies, Policy, PolicyLists } from "./policies.ts";
 
-type ManagementSettings = Pick<Settings, "username" | "password" | "tls" | "vhost" | "requestTimeoutMs" | "words">;
+type ManagementSettings = Pick<Settings, "username" | "password" | "tls" | "vhost" | "requestTimeoutMs" | "redactor">;
 
 /**
  * The most bytes and values of an answer: enough for tens of thousands of queues, and little enough for a small heap.
@@ -169,7 +169,7 @@ async function readLists<Item>(
     }
     const next = "check managementUrl, and that the management plugin is enabled";
     throw new MessagingError("unreachable", `${place} cannot be reached for ${what}; ${next}`, {
-      cause: settings.words.error(error),
+      cause: settings.redactor.error(error),
     });
   }
 }

@@ -2,7 +2,7 @@ import { isIP } from "node:net";
 import type { ConnectionOptions } from "node:tls";
 import { checkInteger, checkOptions, optionalText } from "../../core/checks.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
-import { ServerWords } from "./server-words.ts";
+import { Redactor } from "./redactor.ts";
 
 /**
  * The order in which hosts are tried. All connections of an adapter use one host while it serves, so that declarations
@@ -158,7 +158,7 @@ export interface Settings {
   /** Without a trailing slash. */
   readonly managementUrl: string | undefined;
   /** Redacts the texts of the server. Shared by all connections of an adapter. */
-  readonly words: ServerWords;
+  readonly redactor: Redactor;
 }
 
 const WHERE = "rabbitmq()";
@@ -242,7 +242,7 @@ export function resolveOptions(options: RabbitMQOptions): Settings {
     queueArguments: checkArguments(options.queueArguments ?? {}),
     connectionName: optionalText(WHERE, "connectionName", options.connectionName) ?? "anybroker",
     managementUrl: managementUrl(options.managementUrl),
-    words: new ServerWords(login.username),
+    redactor: new Redactor(login.username),
   };
   checkInteger(`${WHERE} { heartbeatSeconds }`, settings.heartbeatSeconds, 1, 60);
   checkInteger(`${WHERE} { connectTimeoutMs }`, settings.connectTimeoutMs, 1, MAX_TIMEOUT_MS);

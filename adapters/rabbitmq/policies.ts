@@ -3,8 +3,8 @@ import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { type NamePattern, namePattern } from "./name-pattern.ts";
 import { DEFAULT_CONSUMER_TIMEOUT_MS, OWN_PREFIX } from "./names.ts";
 import type { Settings } from "./options.ts";
+import type { Redactor } from "./redactor.ts";
 import type { ServerVersion } from "./server-version.ts";
-import type { ServerWords } from "./server-words.ts";
 import type { ExchangePlan, QueuePlan, TopologyPlan } from "./topology-plan.ts";
 
 /** A policy, as the management API returns it. */
@@ -43,7 +43,7 @@ export interface PolicyFindings {
   readonly notices: readonly MessagingError[];
 }
 
-type PolicySettings = Pick<Settings, "consumerTimeoutMs" | "words">;
+type PolicySettings = Pick<Settings, "consumerTimeoutMs" | "redactor">;
 
 /** The effect of a policy key. */
 interface Effect {
@@ -100,8 +100,8 @@ export async function evaluatePolicies(
 ): Promise<PolicyFindings> {
   const found = new Map<string, Finding>();
   const unknown = new Unknown();
-  const { words } = settings;
-  const lists = [readList("policy", policies, words), readList("operator policy", operatorPolicies, words)];
+  const { redactor } = settings;
+  const lists = [readList("policy", policies, redactor), readList("operator policy", operatorPolicies, redactor)];
   const matching = new Matching(askApplied);
   const evaluate = async (
     name: string,
@@ -136,7 +136,7 @@ export async function evaluatePolicies(
   };
 }
 
-function readList(kind: ReadPolicy["kind"], policies: readonly Policy[], words: ServerWords): readonly ReadPolicy[] {
+function readList(kind: ReadPolicy["kind"], policies: readonly Policy[], redactor: Redactor): readonly ReadPolicy[] {
   return policies
     .map((policy) => ({ policy, priority: typeof policy.priority === "number" ? policy.priority : 0 }))
     .sort((a, b) => b.priority - a.priority)
@@ -146,9 +146,9 @@ function readList(kind: ReadPolicy["kind"], policies: readonly Policy[], words: 
       policy,
       priority,
       pattern: namePattern(policy.pattern),
-      shownName: words.text(policy.name),
+      shownName: redactor.text(policy.name),
       keys: KEYS.filter((key) => Object.hasOwn(policy.definition, key)).map(
-        (key) => [key, words.text(JSON.stringify(policy.definition[key]))] as const,
+        (key) => [key, redactor.text(JSON.stringify(policy.definition[key]))] as const,
       ),
       isForQuorum: !Object.keys(policy.definition).some((key) => NOT_FOR_QUORUM.test(key)),
     }));

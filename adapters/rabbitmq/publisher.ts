@@ -26,7 +26,7 @@ interface Pending {
   returned: boolean;
 }
 
-type PublisherSettings = Pick<Settings, "requestTimeoutMs" | "username" | "words">;
+type PublisherSettings = Pick<Settings, "requestTimeoutMs" | "username" | "redactor">;
 
 /** The destination of a batch. */
 interface Route {
@@ -315,7 +315,7 @@ export class Publisher {
     }
     // A nack is unknown too: a quorum queue nacks while it has no leader, and of a topic's queues some may have stored
     // the message while another was full.
-    return { status: "unknown", cause: this.#settings.words.error(error) };
+    return { status: "unknown", cause: this.#settings.redactor.error(error) };
   }
 
   /**
@@ -357,7 +357,7 @@ export class Publisher {
   }
 
   #onRefused(channel: ConfirmChannel, error: unknown): void {
-    const { missing: exchange, refused } = this.#refusals.learn(error, this.#settings.words);
+    const { missing: exchange, refused } = this.#refusals.learn(error, this.#settings.redactor);
     if (exchange !== undefined) this.#known.forget(`exchange ${exchange}`);
     // If the channel had an answer before, the permission may have been revoked between two messages.
     if (refused === undefined || this.#channel !== channel) return;

@@ -142,7 +142,7 @@ export class QueueLog implements QuarantineLog {
     };
     let cause: unknown;
     channel.on("error", (error) => {
-      cause = link.words.error(error);
+      cause = link.redactor.error(error);
     });
     channel.on("close", () => reject(cause ?? new Error("its channel or connection was closed")));
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });

@@ -30,7 +30,7 @@ import {
 } from "./hold-limit.ts";
 import type { Hosts, Settings } from "./options.ts";
 import { type MessageReader, ORDERED_PREFETCH, ReceivingChannel, type ReceivingSource } from "./receiving-channel.ts";
-import { type ServerVersion, serverVersion } from "./server-version.ts";
+import { versionOf } from "./server-version.ts";
 
 /**
  * The connection of a receiver. All receivers share one, until a message that amqplib cannot read breaks it. Then each
@@ -298,7 +298,7 @@ export class QueueReceiver implements Receiver {
       orderedPrefetch: this.#probation > 0 ? 1 : this.#orderedPrefetch,
       count: new DeliveryCount(version, this.#isQuorum),
       hold: () => this.#hold(link),
-      shown: (error) => link.words.error(error),
+      shown: (error) => link.redactor.error(error),
     };
   }
 
@@ -391,10 +391,6 @@ export class QueueReceiver implements Receiver {
     if (isMessagingError(error)) return error;
     return operationError(error, `consume from queue "${this.#source.queue}"`, DECLARE_IT);
   }
-}
-
-function versionOf({ model }: Connection): ServerVersion {
-  return serverVersion(model.connection.serverProperties.version);
 }
 
 /** A queue without dead lettering would drop a rejected message. */

@@ -1,6 +1,6 @@
 import { MessagingError } from "../../core/errors.ts";
 import { ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, replyCode, replyText } from "./errors.ts";
-import type { ServerWords } from "./server-words.ts";
+import type { Redactor } from "./redactor.ts";
 
 /** How long a refused permission counts as still missing, in milliseconds. */
 const REMEMBER_MS = 5_000;
@@ -35,8 +35,8 @@ export class Refusals {
   readonly #paths = new Map<string, { readonly error: MessagingError; readonly until: number }>();
   #maxBytes = Number.POSITIVE_INFINITY;
 
-  /** Learns from amqplib's error of a closed channel. It reads the whole text, and keeps it as `words` redacts it. */
-  learn(error: unknown, words: ServerWords): Learned {
+  /** Learns from amqplib's error of a closed channel. It reads the whole text, and keeps it as `redactor` redacts it. */
+  learn(error: unknown, redactor: Redactor): Learned {
     const text = replyText(error);
     const exchange = /exchange '([^']*)'/.exec(text)?.[1];
     switch (replyCode(error)) {
@@ -44,7 +44,7 @@ export class Refusals {
         return { missing: exchange };
       case ACCESS_REFUSED: {
         if (exchange === undefined) return {};
-        const shown = words.error(error);
+        const shown = redactor.error(error);
         const refusal = new MessagingError(
           "unauthorized",
           `RabbitMQ refused a publish: ${replyText(shown)}; grant the user the write permission there`,

@@ -1,3 +1,5 @@
+import type { Connection } from "./connection.ts";
+
 /** A version of RabbitMQ, as the server reports it. */
 export interface ServerVersion {
   readonly text: string;
@@ -15,4 +17,9 @@ export function serverVersion(given: unknown): ServerVersion {
     atLeast: (atLeastMajor, atLeastMinor) =>
       Number(major) > atLeastMajor || (Number(major) === atLeastMajor && Number(minor) >= atLeastMinor),
   };
+}
+
+/** The version of the server at the other end of a connection. */
+export function versionOf({ model }: Pick<Connection, "model">): ServerVersion {
+  return serverVersion(model.connection.serverProperties.version);
 }

@@ -34,9 +34,16 @@ import { Publisher } from "./publisher.ts";
 import { QueueLog } from "./quarantine.ts";
 import { QueueReceiver, ReceiverLink } from "./receiver.ts";
 import type { MessageReader } from "./receiving-channel.ts";
-import { bindSubscriptions, type Established, establish, findPolicies, removeAll } from "./topology.ts";
+import { bindSubscriptions, establish, findPolicies, removeAll } from "./topology.ts";
 import { recreatedNotices, removedWaitQueues, survey, TopologyWatch } from "./topology-recovery.ts";
+import type { Established } from "./verification.ts";
 import { watchTopic } from "./watching.ts";
+
+/** amqplib's connections of one adapter; undefined while one is down. */
+export interface RabbitMQConnections {
+  readonly publishing: ChannelModel | undefined;
+  readonly consuming: ChannelModel | undefined;
+}
 
 /**
  * The state of an adapter between `open` and `close`. It has two connections: during an alarm RabbitMQ stops reading
@@ -100,7 +107,7 @@ export class Session {
         this.#onLost(cause);
       },
       prepare: (link) => {
-        link.model.on("blocked", (reason) => this.#setBlocked(settings.words.text(reason)));
+        link.model.on("blocked", (reason) => this.#setBlocked(settings.redactor.text(reason)));
         link.model.on("unblocked", () => this.#setUnblocked());
         return this.#publisher.prepare(link);
       },
@@ -116,7 +123,7 @@ export class Session {
     });
   }
 
-  get connections(): { readonly publishing: ChannelModel | undefined; readonly consuming: ChannelModel | undefined } {
+  get connections(): RabbitMQConnections {
     return { publishing: this.#publishing.current?.model, consuming: this.#consuming.current?.model };
   }
 

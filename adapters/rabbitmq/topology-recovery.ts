@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Channel } from "amqplib";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
 import { answered, type Connection, openChannel } from "./connection.ts";
-import type { Resource } from "./declared-resources.ts";
+import { checkExists, nameOf, type Resource } from "./declared-resources.ts";
 import { DELIVERY_EXCHANGE, LEVELS, levelName, UNDELIVERED_EXCHANGE, UNDELIVERED_QUEUE } from "./delay-levels.ts";
 import { NOT_FOUND, replyCode } from "./errors.ts";
 
@@ -33,7 +33,7 @@ export async function survey(
     for (const resource of queue) {
       channel ??= await openChannel(link, requestTimeoutMs);
       try {
-        const count = await answered(link, requestTimeoutMs, `look for ${resource}`, check(channel, resource));
+        const count = await answered(link, requestTimeoutMs, `look for ${resource}`, checkExists(channel, resource));
         if (count !== undefined) ready.set(resource, count);
       } catch (error) {
         if (isMessagingError(error) || replyCode(error) === undefined) throw error;
@@ -46,17 +46,6 @@ export async function survey(
   };
   await Promise.all(Array.from({ length: MAX_CHANNELS }, worker));
   return { gone, refused, ready };
-}
-
-async function check(channel: Channel, resource: Resource): Promise<number | undefined> {
-  const name = nameOf(resource);
-  if (resource.startsWith("queue ")) return (await channel.checkQueue(name)).messageCount;
-  await channel.checkExchange(name);
-  return undefined;
-}
-
-function nameOf(resource: Resource): string {
-  return resource.slice(resource.indexOf(" ") + 1);
 }
 
 const LEVEL_NAMES: readonly string[] = Array.from({ length: LEVELS }, (_, level) => levelName(level));

@@ -1,5 +1,4 @@
 import type { Topology } from "../../core/adapter.ts";
-import type { MessagingError } from "../../core/errors.ts";
 import { type Connection, withChannel } from "./connection.ts";
 import { type DeclaredResources, problemsOf, runAll, type Step } from "./declared-resources.ts";
 import { operationError } from "./errors.ts";
@@ -7,9 +6,9 @@ import { readAppliedPolicies, readPolicies } from "./management.ts";
 import { deadLettersOf, exchangeName, OWN_PREFIX, quarantineOf, queueName } from "./names.ts";
 import type { Settings } from "./options.ts";
 import { evaluatePolicies, type PolicyFindings } from "./policies.ts";
-import { serverVersion } from "./server-version.ts";
+import { versionOf } from "./server-version.ts";
 import { type BindingPlan, type TopologyPlan, topologyPlan } from "./topology-plan.ts";
-import { declareExchange, declareQueue, staleBindings, verify } from "./verification.ts";
+import { declareExchange, declareQueue, type Established, staleBindings, verify } from "./verification.ts";
 
 /** Deletes the queues and exchanges of a topology. Missing ones are no error to RabbitMQ. */
 export async function removeAll(link: Connection, topology: Topology, requestTimeoutMs: number): Promise<void> {
@@ -29,13 +28,6 @@ export async function removeAll(link: Connection, topology: Topology, requestTim
   }
 }
 
-/** The result of creating or verifying a topology. */
-export interface Established {
-  readonly problems: readonly MessagingError[];
-  /** What could not be compared with its declaration, and what would make it possible. */
-  readonly unverified: readonly MessagingError[];
-}
-
 /**
  * Creates or verifies a topology; adds what exists to `known`. Rejects if the connection is lost or does not answer.
  */
@@ -46,7 +38,7 @@ export async function establish(
   known: DeclaredResources,
 ): Promise<Established> {
   if (topology.mode === "none") return { problems: [], unverified: [] };
-  const version = serverVersion(link.model.connection.serverProperties.version);
+  const version = versionOf(link);
   const plan = topologyPlan(topology, version, settings);
   if (topology.mode === "verify") {
     const { problems, unverified } = await verify(link, plan, settings, known);
@@ -68,7 +60,7 @@ export async function findPolicies(
 ): Promise<PolicyFindings | undefined> {
   const { managementUrl } = settings;
   if (managementUrl === undefined) return undefined;
-  const version = serverVersion(link.model.connection.serverProperties.version);
+  const version = versionOf(link);
   const lists = await readPolicies(managementUrl, settings);
   const askApplied = () => readAppliedPolicies(managementUrl, settings);
   return evaluatePolicies(topologyPlan(topology, version, settings), lists, version, settings, askApplied);
@@ -81,7 +73,7 @@ export async function bindSubscriptions(
   settings: Settings,
   known: DeclaredResources,
 ): Promise<void> {
-  const version = serverVersion(link.model.connection.serverProperties.version);
+  const version = versionOf(link);
   const { bindings } = topologyPlan(topology, version, settings);
   const ofTopics = bindings.filter(({ from }) => !from.startsWith(OWN_PREFIX));
   await runAll(link, settings.requestTimeoutMs, ofTopics.map(binding), known);

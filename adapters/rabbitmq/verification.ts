@@ -1,7 +1,15 @@
 import type { Channel } from "amqplib";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { Connection } from "./connection.ts";
-import { type DeclaredResources, inOne, problemsOf, type Resource, runAll, type Step } from "./declared-resources.ts";
+import {
+  checkExists,
+  type DeclaredResources,
+  inOne,
+  problemsOf,
+  type Resource,
+  runAll,
+  type Step,
+} from "./declared-resources.ts";
 import { DELIVERY_EXCHANGE, topicBinding } from "./delay-levels.ts";
 import { ACCESS_REFUSED, replyCode, replyText } from "./errors.ts";
 import { type ExistingBinding, type ExistingResource, type ExistingTopology, readTopology } from "./management.ts";
@@ -9,10 +17,10 @@ import { OWN_PREFIX } from "./names.ts";
 import type { Settings } from "./options.ts";
 import type { BindingPlan, ExchangePlan, QueuePlan, TopologyPlan } from "./topology-plan.ts";
 
-/** The result of comparing what exists with what is declared. */
-interface Verification {
+/** The result of creating or verifying a topology. */
+export interface Established {
   readonly problems: readonly MessagingError[];
-  /** What could not be compared, and what would make it possible. */
+  /** What could not be compared with its declaration, and what would make it possible. */
   readonly unverified: readonly MessagingError[];
 }
 
@@ -46,7 +54,7 @@ export async function verify(
   plan: TopologyPlan,
   settings: Settings,
   known: DeclaredResources,
-): Promise<Verification> {
+): Promise<Established> {
   const { requestTimeoutMs } = settings;
   const parts: readonly Part[] = [
     ...plan.exchanges.map((of): Part => ({ resource: `exchange ${of.name}`, kind: "exchange", of })),
@@ -102,7 +110,7 @@ function existenceCheck({ resource, kind, of: { name } }: Part): Step {
   return {
     what: `look for ${kind} "${name}"`,
     resource,
-    run: (channel) => (kind === "exchange" ? channel.checkExchange(name) : channel.checkQueue(name)),
+    run: (channel) => checkExists(channel, resource),
   };
 }
 
@@ -158,7 +166,7 @@ function comparison(part: Part): Step {
 function compareParts(
   parts: readonly Part[],
   { queues, exchanges }: ExistingTopology,
-  { words }: Settings,
+  { redactor }: Settings,
 ): readonly Conflict[] {
   const existing = {
     queue: new Map(queues.map((one) => [one.name, one])),
@@ -171,7 +179,7 @@ function compareParts(
     const differences = differencesOf(part, found);
     return differences.length === 0
       ? []
-      : { resource: part.resource, error: mismatch(part, words.text(differences.join(", "))) };
+      : { resource: part.resource, error: mismatch(part, redactor.text(differences.join(", "))) };
   });
 }
 
@@ -228,15 +236,15 @@ function isOfTopic({ from, toKind }: BindingPlan): boolean {
 function staleBindingsIn(
   { bindings }: TopologyPlan,
   found: readonly ExistingBinding[],
-  { words }: Settings,
+  { redactor }: Settings,
 ): readonly Conflict[] {
   return bindings.filter(isOfTopic).flatMap(({ from, to, pattern }) =>
     found
       .filter((one) => one.source === from && one.destination === to && one.destination_type === "queue")
       .filter(({ routing_key: filter }) => filter !== pattern)
       .map(({ routing_key: filter }): Conflict => {
-        const what = `RabbitMQ's queue "${to}" is also bound to the exchange "${from}" with the filter "${words.text(filter)}"`;
-        const delayed = `the one from "${DELIVERY_EXCHANGE}" with "${words.text(topicBinding(from, filter))}"`;
+        const what = `RabbitMQ's queue "${to}" is also bound to the exchange "${from}" with the filter "${redactor.text(filter)}"`;
+        const delayed = `the one from "${DELIVERY_EXCHANGE}" with "${redactor.text(topicBinding(from, filter))}"`;
         const next = `but "${pattern}" is declared; it gets those events too. Remove that binding, and ${delayed}`;
         return { resource: `queue ${to}`, error: new MessagingError("conflict", `${what}, ${next}`) };
       }),

@@ -63,7 +63,7 @@ export async function watchTopic(
     isOver = true;
     await channel.close().catch(() => {});
     throw operationError(
-      link.words.error(error),
+      link.redactor.error(error),
       `watch topic "${topic}"`,
       "check that its exchange exists, and that the user may configure amq.gen-*",
     );

@@ -151,6 +151,7 @@ interface ReceiverDependencies {
   unanswered(cause: unknown): void;
   /** Why polls may return nothing although there are messages; undefined if no reason is known. */
   congested(): Promise<MessagingError | undefined>;
+  closed(): void;
 }
 
 /** Receives messages of a queue by as many long polls as its prefetch allows. */
@@ -467,6 +468,7 @@ export class SqsReceiver implements Receiver {
     await this.#extending;
     await Promise.all([this.#settling.end(), this.#settling.apply(left.map(this.#requeueChange), false)]);
     this.#unsettled.clear();
+    this.#dependencies.closed();
   }
 }
 

@@ -190,7 +190,7 @@ export class Session {
     const { locator: url, fifo } = await this.#registry.find(from);
     const { leaseMs, waitSeconds, maxPolls } = this.#settings;
     const filter = options.subscription?.filter;
-    const receiver = new SqsReceiver(
+    const receiver: SqsReceiver = new SqsReceiver(
       {
         where: describeAddress(from),
         url,
@@ -207,21 +207,12 @@ export class Session {
         missing: () => this.#missing(from),
         unanswered: (cause) => this.#unanswered(cause),
         congested: this.#quotaCheck(from, url, fifo),
+        closed: () => this.#receivers.delete(receiver),
       },
       sink,
     );
     this.#receivers.set(receiver, from);
-    return {
-      leaseMs,
-      prefetch: (count) => receiver.prefetch(count),
-      settle: (batch) => receiver.settle(batch),
-      deadLetter: (token) => receiver.deadLetter(token),
-      extend: (batch) => receiver.extend(batch),
-      close: async () => {
-        await receiver.close();
-        this.#receivers.delete(receiver);
-      },
-    };
+    return receiver;
   }
 
   #redrivingOf(from: Source, url: string): Redriving | undefined {

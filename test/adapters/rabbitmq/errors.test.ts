@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { type Connection, openChannel } from "../../../adapters/rabbitmq/connection.ts";
 import { operationError } from "../../../adapters/rabbitmq/errors.ts";
-import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
+import { Redactor } from "../../../adapters/rabbitmq/redactor.ts";
 
 test.for([
   ['count the messages of queue "orders"', "grant the user a permission on it, such as read"],
@@ -23,7 +23,7 @@ test("channels that are used up name the server and what to do", async () => {
   const link: Connection = {
     model,
     where: "rabbit.example:5672",
-    words: new ServerWords("guest"),
+    redactor: new Redactor("guest"),
     cut: () => undefined,
   };
   await expect(openChannel(link, 1_000)).rejects.toThrow(

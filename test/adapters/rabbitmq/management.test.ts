@@ -8,7 +8,7 @@ import {
   readQueues,
   readTopology,
 } from "../../../adapters/rabbitmq/management.ts";
-import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
+import { Redactor } from "../../../adapters/rabbitmq/redactor.ts";
 
 const servers: Server[] = [];
 afterEach(() => {
@@ -32,7 +32,7 @@ const SETTINGS = {
   tls: undefined,
   vhost: "/",
   requestTimeoutMs: 60_000,
-  words: new ServerWords("guest"),
+  redactor: new Redactor("guest"),
 };
 
 const READERS: readonly (readonly [string, (url: string) => Promise<unknown>])[] = [

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { type AppliedPolicies, evaluatePolicies, type Policy } from "../../../adapters/rabbitmq/policies.ts";
+import { Redactor } from "../../../adapters/rabbitmq/redactor.ts";
 import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
-import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
 import { topologyPlan } from "../../../adapters/rabbitmq/topology-plan.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import { subscriptionOf, topology, workQueue } from "../seam-values.ts";
@@ -30,7 +30,7 @@ async function judged(
     plan,
     operator ? { policies: [], operatorPolicies: lists } : { policies: lists, operatorPolicies: [] },
     server,
-    { consumerTimeoutMs, words: new ServerWords("guest") },
+    { consumerTimeoutMs, redactor: new Redactor("guest") },
     applied,
   );
   return {

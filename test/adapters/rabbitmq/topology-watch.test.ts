@@ -2,7 +2,7 @@ import { EventEmitter } from "node:events";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Connection } from "../../../adapters/rabbitmq/connection.ts";
 import type { Resource } from "../../../adapters/rabbitmq/declared-resources.ts";
-import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
+import { Redactor } from "../../../adapters/rabbitmq/redactor.ts";
 import { TopologyWatch } from "../../../adapters/rabbitmq/topology-recovery.ts";
 
 const MINUTE_MS = 60_000;
@@ -23,7 +23,7 @@ class FakeServer {
 
   get link(): Connection {
     const model = { createChannel: async () => this.#channel() } as unknown as Connection["model"];
-    return { where: "localhost:5672", model, words: new ServerWords("guest"), cut: () => {} };
+    return { where: "localhost:5672", model, redactor: new Redactor("guest"), cut: () => {} };
   }
 
   #channel() {

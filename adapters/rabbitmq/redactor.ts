@@ -36,7 +36,7 @@ class ServerError extends Error {
  * Redacts foreign text: a server may repeat the password or a message, or write control characters to the terminal.
  * All text of a server goes through here before it is shown or kept.
  */
-export class ServerWords {
+export class Redactor {
   readonly #username: string;
   /** The passwords with their encoded forms, latest first. */
   #passwords: readonly (readonly [password: string, forms: readonly string[]])[] = [];
@@ -46,7 +46,7 @@ export class ServerWords {
   }
 
   /** Adds a password to redact. */
-  used(password: string): void {
+  addPassword(password: string): void {
     // A password equal to the user name is no secret, and RabbitMQ's texts contain the user name.
     if (password === this.#username || this.#passwords[0]?.[0] === password) return;
     const others = this.#passwords.filter(([other]) => other !== password);
