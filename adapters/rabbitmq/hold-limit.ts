@@ -102,7 +102,7 @@ export interface Reviewed<Token> {
   readonly token: Token;
   /** Milliseconds on a monotonic clock. */
   readonly at: number;
-  /** What the engine was told: not to start a handler any more, or that the delivery is overdue. */
+  /** The last report to the engine: do not start a handler any more, or the delivery is overdue. */
   reported: "nothing" | "revoked" | "overdue";
 }
 

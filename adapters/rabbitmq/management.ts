@@ -133,7 +133,7 @@ async function readLists<Item>(
   lists: readonly (readonly [kind: string, query?: string])[],
 ): Promise<readonly (readonly Item[])[]> {
   const read = async ([kind, query = ""]: readonly [kind: string, query?: string]): Promise<readonly Item[]> => {
-    const found = await ask(`${managementUrl}/api/${kind}/${encodeURIComponent(settings.vhost)}${query}`, settings);
+    const found = await getJson(`${managementUrl}/api/${kind}/${encodeURIComponent(settings.vhost)}${query}`, settings);
     const list: unknown = Array.isArray(found) ? found : (found as { readonly items?: unknown } | null)?.items;
     if (!Array.isArray(list)) throw new Unusable(`it is no list of ${kind}`);
     if (!list.every(isItem)) throw new Unusable(`its list of ${kind} contains something else`);
@@ -223,7 +223,7 @@ class Refusal extends Error {
 }
 
 /** Uses Node's client, which takes the connection's certificates. */
-async function ask(url: string, settings: ManagementSettings): Promise<unknown> {
+async function getJson(url: string, settings: ManagementSettings): Promise<unknown> {
   const { username, tls, requestTimeoutMs } = settings;
   const { value: password } = await currentPassword(settings, requestTimeoutMs);
   return new Promise((resolve, reject) => {

@@ -88,21 +88,21 @@ interface Finding {
 
 /**
  * Finds what a virtual host's policies do to a topology plan. A pattern is evaluated here only if that is sure to end
- * soon. For the others it calls `askApplied` once; if that does not help, it returns a notice. A rejection of
- * `askApplied` becomes a notice.
+ * soon. For the others it calls `readApplied` once; if that does not help, it returns a notice. A rejection of
+ * `readApplied` becomes a notice.
  */
 export async function evaluatePolicies(
   { queues, exchanges }: Pick<TopologyPlan, "queues" | "exchanges">,
   { policies, operatorPolicies }: PolicyLists,
   version: ServerVersion,
   settings: PolicySettings,
-  askApplied: () => Promise<AppliedPolicies>,
+  readApplied: () => Promise<AppliedPolicies>,
 ): Promise<PolicyFindings> {
   const found = new Map<string, Finding>();
   const unknown = new Unknown();
   const { redactor } = settings;
   const lists = [readList("policy", policies, redactor), readList("operator policy", operatorPolicies, redactor)];
-  const matching = new Matching(askApplied);
+  const matching = new Matching(readApplied);
   const evaluate = async (
     name: string,
     resource: keyof AppliedPolicies,
@@ -157,13 +157,13 @@ function readList(kind: ReadPolicy["kind"], policies: readonly Policy[], redacto
 /** Finds the policies that apply to a name. */
 class Matching {
   readonly failures: MessagingError[] = [];
-  readonly #askApplied: () => Promise<AppliedPolicies>;
+  readonly #readApplied: () => Promise<AppliedPolicies>;
   #applied: Promise<AppliedPolicies | undefined> | undefined;
   #steps = 0;
   #turnSince = performance.now();
 
-  constructor(askApplied: () => Promise<AppliedPolicies>) {
-    this.#askApplied = askApplied;
+  constructor(readApplied: () => Promise<AppliedPolicies>) {
+    this.#readApplied = readApplied;
   }
 
   /** All matching policies of equal priority count, because patterns do not show which of them RabbitMQ applies. */
@@ -186,7 +186,7 @@ class Matching {
       else if (does) matched.push(one);
     }
     if (untried.length === 0) return matched;
-    const applied = (await this.#ask())?.[resource].get(name);
+    const applied = (await this.#appliedPolicies())?.[resource].get(name);
     if (applied !== undefined) {
       return list.filter(
         ({ kind, policy }) => policy.name === (kind === "policy" ? applied.policy : applied.operatorPolicy),
@@ -207,8 +207,8 @@ class Matching {
     return pattern?.test(name);
   }
 
-  #ask(): Promise<AppliedPolicies | undefined> {
-    this.#applied ??= this.#askApplied().catch((error: unknown) => {
+  #appliedPolicies(): Promise<AppliedPolicies | undefined> {
+    this.#applied ??= this.#readApplied().catch((error: unknown) => {
       if (!isMessagingError(error)) throw error;
       this.failures.push(error);
       return undefined;

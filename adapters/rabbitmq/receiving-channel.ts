@@ -172,7 +172,7 @@ const MAX_HELD_BACK_BYTES = 32 * 1024 * 1024;
  *
  * RabbitMQ takes back deliveries that are held too long. On an ordered queue, this class requeues them earlier: they
  * come back to the same consumer at once and keep their place and their running handler. On an unordered queue another
- * consumer might get them, so the engine is told to end the handler.
+ * consumer might get them, so the engine has to end the handler.
  */
 export class ReceivingChannel {
   readonly #channel: Channel;

@@ -31,7 +31,7 @@ import { deadLettersOf, exchangeName, quarantineOf, queueName } from "./names.ts
 import { Hosts, placesText, type Settings } from "./options.ts";
 import type { PolicyFindings } from "./policies.ts";
 import { Publisher } from "./publisher.ts";
-import { QueueLog } from "./quarantine.ts";
+import { RabbitMQQuarantineLog } from "./quarantine-log.ts";
 import { QueueReceiver, ReceiverLink } from "./receiver.ts";
 import type { MessageReader } from "./receiving-channel.ts";
 import { bindSubscriptions, establish, findPolicies, removeAll } from "./topology.ts";
@@ -66,7 +66,7 @@ export class Session {
   /** Everything declared; it is declared again after a loss. */
   readonly #declared = new DeclaredTopology();
   readonly #learnedLimits = new Map<string, LearnedLimit>();
-  readonly #logs = new Map<string, QueueLog>();
+  readonly #logs = new Map<string, RabbitMQQuarantineLog>();
   #redeclaring: Promise<boolean> | undefined;
   #isUp = true;
   #isBlocked = false;
@@ -241,12 +241,12 @@ export class Session {
   }
 
   /** Returns one log for each source, so that concurrent readers share a read. */
-  quarantine(of: WorkAddress): QueueLog {
+  quarantine(of: WorkAddress): RabbitMQQuarantineLog {
     const address = { kind: "quarantine", of } as const;
     const name = queueName(address);
     const log =
       this.#logs.get(name) ??
-      new QueueLog(address, {
+      new RabbitMQQuarantineLog(address, {
         requestTimeoutMs: this.#settings.requestTimeoutMs,
         link: () => this.#linkOrThrow(),
         send: (to, batch, report) => this.send(to, batch, report),

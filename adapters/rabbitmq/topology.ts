@@ -62,8 +62,8 @@ export async function findPolicies(
   if (managementUrl === undefined) return undefined;
   const version = versionOf(link);
   const lists = await readPolicies(managementUrl, settings);
-  const askApplied = () => readAppliedPolicies(managementUrl, settings);
-  return evaluatePolicies(topologyPlan(topology, version, settings), lists, version, settings, askApplied);
+  const readApplied = () => readAppliedPolicies(managementUrl, settings);
+  return evaluatePolicies(topologyPlan(topology, version, settings), lists, version, settings, readApplied);
 }
 
 /** Binds the subscriptions of a topology to their topics; existing bindings stay as they are. */

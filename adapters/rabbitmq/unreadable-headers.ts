@@ -124,7 +124,7 @@ interface Split {
   readonly names: readonly string[];
 }
 
-/** Splits a table. After a header of an unknown type, the following ones cannot be told apart. */
+/** Splits a table. After a header of an unknown type, the following ones cannot be separated. */
 function split(table: Buffer): Split {
   const readable: Buffer[] = [];
   const names: string[] = [];

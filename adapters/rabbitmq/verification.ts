@@ -191,8 +191,8 @@ function differencesOf(part: Part, found: ExistingResource): readonly string[] {
         ? {}
         : { "alternate-exchange": part.of.alternate };
   const show = (value: unknown): string => (value === undefined ? "none" : JSON.stringify(value));
-  const differ = (name: string, has: unknown, asked: unknown): readonly string[] =>
-    has === asked ? [] : [`${name} is ${show(has)} instead of ${show(asked)}`];
+  const differ = (name: string, has: unknown, declared: unknown): readonly string[] =>
+    has === declared ? [] : [`${name} is ${show(has)} instead of ${show(declared)}`];
   const names = new Set([...Object.keys(wanted), ...Object.keys(found.arguments)]);
   // A queue that was declared without this argument has a type too.
   const has = { "x-queue-type": part.kind === "queue" ? found.type : undefined, ...found.arguments };

@@ -34,7 +34,7 @@ interface Answer {
 const ALONE: Answer = Object.freeze({ Successful: [{ Id: "0" }] });
 
 /** The events of a sender. */
-interface SenderEvents {
+interface PublisherEvents {
   /** AWS did not answer. */
   unanswered(cause: unknown): void;
   /** The destination is gone. Resolves with whether it exists again. */
@@ -42,12 +42,12 @@ interface SenderEvents {
 }
 
 /** Sends batches, and reports the result of each message. */
-export class Sender {
+export class Publisher {
   readonly #clients: Clients;
   readonly #registry: Registry;
-  readonly #events: SenderEvents;
+  readonly #events: PublisherEvents;
 
-  constructor(clients: Clients, registry: Registry, events: SenderEvents) {
+  constructor(clients: Clients, registry: Registry, events: PublisherEvents) {
     this.#clients = clients;
     this.#registry = registry;
     this.#events = events;

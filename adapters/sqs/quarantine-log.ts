@@ -58,7 +58,7 @@ export class SqsQuarantineLog implements QuarantineLog {
   async append(record: string): Promise<void> {
     const { clients, requestTimeoutMs } = this.#dependencies;
     const command = { MessageBody: encodeRecord(record) };
-    const { MessageId = "" } = await this.#ask("appending to", (QueueUrl) => {
+    const { MessageId = "" } = await this.#request("appending to", (QueueUrl) => {
       const abortSignal = AbortSignal.any([this.#ended.signal, AbortSignal.timeout(requestTimeoutMs)]);
       // The SDK retries within that time: a record may be stored twice.
       return clients.control.sqs.send(new SendMessageCommand({ QueueUrl, ...command }), { abortSignal });
@@ -84,7 +84,7 @@ export class SqsQuarantineLog implements QuarantineLog {
   }
 
   #start(): Promise<readonly string[]> {
-    this.#reading = this.#ask("reading", (url) => this.#take(url)).finally(() => {
+    this.#reading = this.#request("reading", (url) => this.#take(url)).finally(() => {
       this.#reading = undefined;
     });
     return this.#reading;
@@ -161,15 +161,15 @@ export class SqsQuarantineLog implements QuarantineLog {
   }
 
   /** Sends a request; once more if the queue was gone and exists again. */
-  async #ask<Result>(what: string, ask: (url: string) => Promise<Result>): Promise<Result> {
+  async #request<Result>(what: string, send: (url: string) => Promise<Result>): Promise<Result> {
     const { where, find, missing, unanswered } = this.#dependencies;
     try {
       try {
-        return await ask(await find());
+        return await send(await find());
       } catch (error) {
         const gone = isMissing(error) || isMessagingError(error, "not-found");
         if (!gone || !(await missing())) throw error;
-        return await ask(await find());
+        return await send(await find());
       }
     } catch (error) {
       if (!isMessagingError(error) && isUnanswered(error)) unanswered(error);

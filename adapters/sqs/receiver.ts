@@ -10,11 +10,11 @@ import type {
 } from "../../core/adapter.ts";
 import type { MessagingError } from "../../core/errors.ts";
 import { type BackoffTimes, backoffMs } from "../../core/retry-policy.ts";
+import { type Change, ChangeBatcher, type Changed, type ChangeTarget } from "./change-batcher.ts";
+import type { Redriving } from "./dead-letters.ts";
 import { asMessagingError, isMissing, isUnanswered } from "./errors.ts";
 import { decodeMessage, receivesOf } from "./message-codec.ts";
 import { MAX_ENTRIES } from "./publisher.ts";
-import type { Redriving } from "./redriving.ts";
-import { type Change, type Changed, type ChangeTarget, Settling } from "./settling.ts";
 
 /** Short, compared to network delays: messages must arrive soon even if polls do not wait. */
 const PAUSE: BackoffTimes = Object.freeze({ firstMs: 10, maxMs: 250 });
@@ -161,7 +161,7 @@ export class SqsReceiver implements Receiver {
   readonly #sink: DeliverySink<Message>;
   readonly #unsettled = new Set<Delivery>();
   readonly #polls = new Set<Promise<void>>();
-  readonly #settling: Settling;
+  readonly #changes: ChangeBatcher;
   readonly #stalls: Stalls;
   readonly #early: EarlyPolls;
   /** Deletes that SQS refuses for now; their leases are renewed until they succeed. */
@@ -182,7 +182,7 @@ export class SqsReceiver implements Receiver {
     this.#sink = sink;
     this.#stalls = new Stalls(sink);
     this.#early = new EarlyPolls(dependencies.waitSeconds);
-    this.#settling = new Settling(changeTarget(dependencies), (kind, cause) => this.#onChangesHeld(kind, cause));
+    this.#changes = new ChangeBatcher(changeTarget(dependencies), (kind, cause) => this.#onChangesHeld(kind, cause));
     this.leaseMs = dependencies.leaseMs;
     this.#prefetch = dependencies.prefetch;
     this.#pump();
@@ -281,7 +281,7 @@ export class SqsReceiver implements Receiver {
     if (surplus.length > 0) void this.#deleteSurplus(surplus);
     // Late messages are requeued at once, and messages for the redrive policy too.
     const back = [...beyondPrefetch.map(this.#requeueChange), ...redriven];
-    if (back.length > 0) await this.#settling.apply(back, false);
+    if (back.length > 0) await this.#changes.apply(back, false);
   }
 
   /** Deletes messages that do not match the filter, and counts them. */
@@ -349,7 +349,7 @@ export class SqsReceiver implements Receiver {
   async #deleteAll(all: readonly Delivery[]): Promise<readonly Changed[]> {
     for (const delivery of all) this.#deleting.add(delivery);
     const deletes = all.map(({ receipt }) => ({ receipt }));
-    const answers = await this.#settling.apply(deletes, true);
+    const answers = await this.#changes.apply(deletes, true);
     for (const delivery of all) {
       this.#deleting.delete(delivery);
       this.#dependencies.requeues.forget(delivery.messageId);
@@ -361,7 +361,7 @@ export class SqsReceiver implements Receiver {
   async #requeueAll(all: readonly Delivery[]): Promise<readonly Changed[]> {
     // After its lease ends, a message is free without a request, and may be another consumer's.
     const requeues = all.map((delivery) => ({ ...this.#requeueChange(delivery), until: delivery.until }));
-    const answers = await this.#settling.apply(requeues, true);
+    const answers = await this.#changes.apply(requeues, true);
     for (const delivery of all) this.#remove(delivery);
     return answers;
   }
@@ -403,7 +403,7 @@ export class SqsReceiver implements Receiver {
     delivery.settled = true;
     // There is no extension in between: it would only delay the redrive.
     const back = { receipt: delivery.receipt, visibilitySeconds: 0, until: delivery.until };
-    const [changed] = await this.#settling.apply([back], true);
+    const [changed] = await this.#changes.apply([back], true);
     this.#remove(delivery);
     this.#pump();
     return { status: changed === "gone" ? "fenced" : "settled" };
@@ -432,7 +432,7 @@ export class SqsReceiver implements Receiver {
       return visibilitySeconds < 1 ? [] : { delivery, visibilitySeconds, isWhole: leftMs === this.leaseMs };
     });
     const changes = renewed.map(({ delivery: { receipt }, visibilitySeconds }) => ({ receipt, visibilitySeconds }));
-    const answers = await this.#settling.apply(changes, false);
+    const answers = await this.#changes.apply(changes, false);
     const against: MessagingError[] = [];
     let done = 0;
     for (const [index, { delivery, visibilitySeconds, isWhole }] of renewed.entries()) {
@@ -466,7 +466,7 @@ export class SqsReceiver implements Receiver {
     for (const delivery of left) delivery.settled = true;
     // A later extension would undo the requeues.
     await this.#extending;
-    await Promise.all([this.#settling.end(), this.#settling.apply(left.map(this.#requeueChange), false)]);
+    await Promise.all([this.#changes.end(), this.#changes.apply(left.map(this.#requeueChange), false)]);
     this.#unsettled.clear();
     this.#dependencies.closed();
   }

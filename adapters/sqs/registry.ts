@@ -12,15 +12,15 @@ const MAX_PAGES = 10_000;
 const MAX_TOKEN_LENGTH = 10_000;
 
 /**
- * Reads the pages of a listing one after another; `ask` gets the token of a page, the first time none. Rejects with an
- * {@link AnswerShapeError} for a listing without end: a repeated token, or more than 10,000 pages.
+ * Reads the pages of a listing one after another; `fetchPage` gets the token of a page, the first time none. Rejects
+ * with an {@link AnswerShapeError} for a listing without end: a repeated token, or more than 10,000 pages.
  */
 export async function* pagesOf<Page extends { readonly NextToken?: string | undefined }>(
   what: string,
-  ask: (token: { readonly NextToken?: string }) => Promise<Page>,
+  fetchPage: (token: { readonly NextToken?: string }) => Promise<Page>,
 ): AsyncGenerator<Page> {
   const tokens = new Set<string>();
-  let page = await ask({});
+  let page = await fetchPage({});
   yield page;
   for (let { NextToken } = page; NextToken; { NextToken } = page) {
     const wrong = `the answer with ${what} is not from SNS: `;
@@ -29,7 +29,7 @@ export async function* pagesOf<Page extends { readonly NextToken?: string | unde
     }
     if (tokens.size >= MAX_PAGES) throw new AnswerShapeError(`${wrong}it has more than ${MAX_PAGES} pages`);
     tokens.add(NextToken);
-    page = await ask({ NextToken });
+    page = await fetchPage({ NextToken });
     yield page;
   }
 }

@@ -25,15 +25,15 @@ import {
 } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { type Clients, destroyClients, makeClients } from "./connection.ts";
+import { decodeDeadLetter, Redriving } from "./dead-letters.ts";
 import { asMessagingError, isAnswer } from "./errors.ts";
 import { isSurplus } from "./filter-policy.ts";
 import { isDirect } from "./message-codec.ts";
 import { addressNameOf } from "./names.ts";
 import type { Settings } from "./options.ts";
-import { Sender } from "./publisher.ts";
+import { Publisher } from "./publisher.ts";
 import { SqsQuarantineLog } from "./quarantine-log.ts";
 import { Requeues, SqsReceiver } from "./receiver.ts";
-import { decodeDeadLetter, Redriving } from "./redriving.ts";
 import { Registry } from "./registry.ts";
 import { reappears, SubscriptionWatch } from "./subscription-watch.ts";
 import { removeAll } from "./topology/queues.ts";
@@ -54,7 +54,7 @@ export class Session {
   readonly #settings: Settings;
   readonly #signals: AdapterSignals;
   readonly #registry: Registry;
-  readonly #sender: Sender;
+  readonly #publisher: Publisher;
   readonly #keeper: TopologyKeeper;
   readonly #receivers = new Map<SqsReceiver, Source>();
   readonly #subscriptions: SubscriptionWatch;
@@ -80,7 +80,7 @@ export class Session {
     this.#signals = signals;
     this.clients = makeClients(settings);
     this.#registry = new Registry(this.clients, settings.namePrefix);
-    this.#sender = new Sender(this.clients, this.#registry, {
+    this.#publisher = new Publisher(this.clients, this.#registry, {
       unanswered: (cause) => this.#unanswered(cause),
       missing: (address) => this.#missing(address),
     });
@@ -104,7 +104,7 @@ export class Session {
 
   async open(): Promise<void> {
     try {
-      await this.#ask();
+      await this.#ping();
     } catch (error) {
       await this.close();
       throw asMessagingError("connecting to SQS", error);
@@ -113,11 +113,11 @@ export class Session {
   }
 
   /** Resolves for every answer, except one that refuses the credentials. */
-  async #ask(): Promise<void> {
+  async #ping(): Promise<void> {
     try {
       await this.clients.control.sqs.send(new ListQueuesCommand({ MaxResults: 1 }));
     } catch (error) {
-      const { code } = asMessagingError("asking SQS", error);
+      const { code } = asMessagingError("connecting to SQS", error);
       const denied = (error as { name?: string }).name?.startsWith("AccessDenied") === true;
       // A role need not have the permission to list.
       if (!isAnswer(error) || (code === "unauthorized" && !denied)) throw error;
@@ -134,7 +134,7 @@ export class Session {
   #probeLater(): void {
     if (this.#closed) return;
     this.#probe = setTimeout(() => {
-      this.#ask().then(
+      this.#ping().then(
         () => this.#up(),
         () => this.#probeLater(),
       );
@@ -183,7 +183,7 @@ export class Session {
       for (const index of batch.keys()) report(index, { status: "unknown", cause });
       return;
     }
-    this.#sender.send(to, batch, report);
+    this.#publisher.send(to, batch, report);
   }
 
   async receive(from: Source, options: ReceiveOptions, sink: DeliverySink<Message>): Promise<Receiver> {
@@ -358,7 +358,7 @@ export class Session {
       return await this.#depthOf(of, locator);
     } catch (error) {
       this.#registry.forget(of);
-      throw asMessagingError(`asking for the depth of ${describeAddress(of)}`, error);
+      throw asMessagingError(`reading the depth of ${describeAddress(of)}`, error);
     }
   }
 

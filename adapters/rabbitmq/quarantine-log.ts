@@ -9,7 +9,7 @@ import { operationError } from "./errors.ts";
 import { queueName } from "./names.ts";
 
 /** What a log needs from its session. */
-interface LogHost {
+interface QuarantineLogDependencies {
   readonly requestTimeoutMs: number;
   /** The connection to read on. Throws `unreachable` while there is none. */
   link(): Connection;
@@ -38,29 +38,33 @@ const PREFETCH = 65_535;
  * Every user with write permission can put anything on the queue. Other messages are ignored, and a read ends when
  * there are too many.
  */
-export class QueueLog implements QuarantineLog {
+export class RabbitMQQuarantineLog implements QuarantineLog {
   readonly #of: QuarantineAddress;
   readonly #queue: string;
   readonly #where: string;
-  readonly #host: LogHost;
+  readonly #dependencies: QuarantineLogDependencies;
   #last: Promise<unknown> = Promise.resolve();
   /** The next read, while it has not started. */
   #next: Promise<readonly string[]> | undefined;
 
-  constructor(of: QuarantineAddress, host: LogHost) {
+  constructor(of: QuarantineAddress, dependencies: QuarantineLogDependencies) {
     this.#of = of;
     this.#queue = queueName(of);
     this.#where = `the ${describeAddress(of)}`;
-    this.#host = host;
+    this.#dependencies = dependencies;
   }
 
   append(record: string): Promise<void> {
-    return within(this.#host.requestTimeoutMs, `append to ${this.#where}`, this.#publish(randomUUID(), RECORD, record));
+    return within(
+      this.#dependencies.requestTimeoutMs,
+      `append to ${this.#where}`,
+      this.#publish(randomUUID(), RECORD, record),
+    );
   }
 
   read(): Promise<readonly string[]> {
     // A read that has started may miss what was confirmed since. Concurrent calls share the next one.
-    this.#next ??= this.#readNext(performance.now() + this.#host.requestTimeoutMs);
+    this.#next ??= this.#readNext(performance.now() + this.#dependencies.requestTimeoutMs);
     return this.#next;
   }
 
@@ -92,15 +96,15 @@ export class QueueLog implements QuarantineLog {
     let channel: Channel | undefined;
     try {
       // If the reader crashes, the server expires the marker by its time to live.
-      await this.#publish(marker, MARKER, "", this.#host.requestTimeoutMs);
+      await this.#publish(marker, MARKER, "", this.#dependencies.requestTimeoutMs);
       signal.throwIfAborted();
-      const link = this.#host.link();
-      channel = await openChannel(link, this.#host.requestTimeoutMs);
+      const link = this.#dependencies.link();
+      channel = await openChannel(link, this.#dependencies.requestTimeoutMs);
       signal.throwIfAborted();
       return await this.#takeUntil(marker, link, channel, signal);
     } catch (error) {
       const refusal = operationError(error, `read ${this.#where}`, "try again");
-      if (refusal.code === "not-found") void this.#host.restore();
+      if (refusal.code === "not-found") void this.#dependencies.restore();
       throw refusal;
     } finally {
       // If the read failed, the server or the connection has closed it.
@@ -147,7 +151,7 @@ export class QueueLog implements QuarantineLog {
     channel.on("close", () => reject(cause ?? new Error("its channel or connection was closed")));
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });
     const begun = Promise.all([channel.prefetch(PREFETCH, false), channel.consume(this.#queue, take)]);
-    answered(link, this.#host.requestTimeoutMs, `consume from queue "${this.#queue}"`, begun).catch(reject);
+    answered(link, this.#dependencies.requestTimeoutMs, `consume from queue "${this.#queue}"`, begun).catch(reject);
     return promise;
   }
 
@@ -167,7 +171,7 @@ export class QueueLog implements QuarantineLog {
       delayMs: 0,
       ttlMs,
     };
-    this.#host.send(this.#of, [message], (_index, result) => {
+    this.#dependencies.send(this.#of, [message], (_index, result) => {
       if (result.status === "confirmed") resolve();
       else {
         const reason = result.status === "rejected" ? result.error : result.cause;

@@ -228,18 +228,18 @@ interface Failed {
  * progress; otherwise they wait until they are ten or the one in progress has its answer, for a moment at most. So a
  * single delete does not wait, and batches grow with the load.
  */
-export class Settling {
+export class ChangeBatcher {
   readonly #target: ChangeTarget;
   readonly #waiting: Readonly<Record<ChangeKind, WaitingChanges>>;
   #deletes: Entry[] = [];
   #deleting = 0;
 
-  /** `held` gets the reason while changes of a kind do not succeed, and undefined when they do again. */
-  constructor(target: ChangeTarget, held: (kind: ChangeKind, cause: MessagingError | undefined) => void) {
+  /** `onWaiting` gets the reason while changes of a kind do not succeed, and undefined when they do again. */
+  constructor(target: ChangeTarget, onWaiting: (kind: ChangeKind, cause: MessagingError | undefined) => void) {
     this.#target = target;
     this.#waiting = {
-      delete: new WaitingChanges(target, (cause) => held("delete", cause)),
-      hide: new WaitingChanges(target, (cause) => held("hide", cause)),
+      delete: new WaitingChanges(target, (cause) => onWaiting("delete", cause)),
+      hide: new WaitingChanges(target, (cause) => onWaiting("hide", cause)),
     };
   }
 
