@@ -26,10 +26,7 @@ export interface MemoryOptions extends MemorySpaceOptions {
   readonly leaseMs?: number;
 }
 
-/**
- * Creates a message store that in-process brokers share; see {@link MemoryOptions.space}. Throws `invalid` for wrong
- * options.
- */
+/** Creates a space that in-process brokers share. Throws `invalid` for wrong options. */
 export function memorySpace(options: MemorySpaceOptions = {}): MemorySpace {
   checkOptions("memorySpace", options, ["maxMessages", "clock"]);
   const { maxMessages = Number.POSITIVE_INFINITY } = options;

@@ -45,8 +45,7 @@ export class DeliveryCount {
     if (!this.#isQuorum) return 1;
     // It was only requeued so far, which is no failure.
     if (failed === undefined) return 0;
-    // Every failure is an acquisition. Fewer acquisitions than failures are this queue's, and one was the requeue
-    // above.
+    // Every failure is an acquisition. Fewer acquisitions than failures are this queue's, one of them the requeue.
     if (this.#countsAcquisitions && (acquired as number) < failed) return (acquired as number) - 1;
     return failed;
   }

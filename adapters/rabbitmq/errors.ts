@@ -254,9 +254,7 @@ export function isUnreadable(cause: unknown): boolean {
   );
 }
 
-/**
- * The error of a channel operation. `what` completes "RabbitMQ refused to …"; `next` says what to do about a refusal.
- */
+/** The error of a channel operation. `what` completes "RabbitMQ refused to …"; `next` is the advice for a refusal. */
 export function operationError(error: unknown, what: string, next: string): MessagingError {
   if (isMessagingError(error)) return error;
   const text = replyText(error);

@@ -155,9 +155,7 @@ export class HoldReview<Delivery extends Reviewed<Token>, Token> {
     this.#actions = actions;
   }
 
-  /**
-   * Schedules the next review, in `ms` or when a delivery that arrives now is due. Does nothing if one is scheduled.
-   */
+  /** Schedules the next review, unless one is scheduled: in `ms`, or when a delivery that arrives now is due. */
   schedule(ms?: number): void {
     if (this.#timer !== undefined || this.#isOver) return;
     const hold = this.#from.hold();

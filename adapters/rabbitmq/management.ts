@@ -10,9 +10,7 @@ import type { AppliedPolicies, Policy, PolicyLists } from "./policies.ts";
 
 type ManagementSettings = Pick<Settings, "username" | "password" | "tls" | "vhost" | "requestTimeoutMs" | "redactor">;
 
-/**
- * The most bytes and values of an answer: enough for tens of thousands of queues, and little enough for a small heap.
- */
+/** The most bytes and values of an answer: enough for tens of thousands of queues, and safe for a small heap. */
 const MAX_BYTES = 32 * 1024 * 1024;
 const MAX_VALUES = 1_000_000;
 const ANSWERS = jsonCodec({ maxValues: MAX_VALUES });
@@ -113,10 +111,7 @@ export async function readTopology(managementUrl: string, settings: ManagementSe
   };
 }
 
-/**
- * Counts messages that the server has taken off one wait queue and not put on the next. Rejects as {@link
- * readPolicies}.
- */
+/** Counts messages that are off one wait queue and not on the next. Rejects as {@link readPolicies}. */
 export async function readDelaysUnderWay(managementUrl: string, settings: ManagementSettings): Promise<number> {
   const pattern = encodeURIComponent(`^${OWN_PREFIX.replaceAll(".", "\\.")}`);
   const [queues = []] = await readLists(managementUrl, settings, "queues", isNamed, [

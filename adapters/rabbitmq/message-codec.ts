@@ -368,9 +368,7 @@ export const MAX_HEADER_FRAME_BYTES = 65_536 + 4_096;
 /** Kind, channel and size, class, weight, length of the body, flags, end. */
 const FRAME_BYTES = 7 + 12 + 2 + 1;
 
-/**
- * The size of the frame with a message's properties and headers, in bytes. Numbers in headers count with their maximum.
- */
+/** The bytes of the frame with a message's properties and headers. Numbers in headers count with their maximum. */
 export function headerFrameBytes(options: Options.Publish): number {
   const { headers, messageId, contentType, contentEncoding, correlationId, replyTo, type, appId, userId } = options;
   let bytes = FRAME_BYTES + valueBytes(headers ?? {});

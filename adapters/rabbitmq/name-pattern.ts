@@ -149,10 +149,7 @@ class Reader {
   }
 }
 
-/**
- * The number of repetitions is one choice, and each repetition has its own: they multiply. Without a limit there is no
- * bound.
- */
+/** The choice of a count multiplies with the choices of each repetition. Without a limit there is no bound. */
 function repeated(ways: Ways, from: number, to: number): Ways {
   const hasChoices = ways.factor > 1 || ways.power > 0;
   if (!hasChoices)

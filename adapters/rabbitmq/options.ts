@@ -62,10 +62,7 @@ export interface RabbitMQOptions {
    * the URL. Query parameters are refused.
    */
   readonly url?: string;
-  /**
-   * For a cluster, list hosts: `["a", "b:5673"]`. They are tried in random order, at start and after a loss. Default
-   * `localhost`.
-   */
+  /** For a cluster, a list: `["a", "b:5673"]`. Tried in random order at start and after a loss. Default `localhost`. */
   readonly host?: string | readonly string[];
   /** The port of hosts without one. Default 5672, or 5671 with TLS. */
   readonly port?: number;
@@ -84,9 +81,7 @@ export interface RabbitMQOptions {
    * so on. The server's certificate is always verified; `rejectUnauthorized: false` is refused.
    */
   readonly tls?: ConnectionOptions;
-  /**
-   * Seconds between heartbeats, 1 to 60. A peer that is silent for two to three intervals counts as dead. Default 10.
-   */
+  /** Seconds between heartbeats, 1 to 60. A peer that is silent for two to three of them counts as dead. Default 10. */
   readonly heartbeatSeconds?: number;
   /** Milliseconds for one attempt to connect, including the handshake. Default 10,000. */
   readonly connectTimeoutMs?: number;

@@ -318,9 +318,7 @@ export class Publisher {
     return { status: "unknown", cause: this.#settings.redactor.error(error) };
   }
 
-  /**
-   * The message was unroutable. A queue that was declared here is recreated, and the engine sends the message again.
-   */
+  /** The message was unroutable. A declared queue is recreated, and the engine sends the message again. */
   #reportReturned({ to, level, index, report }: Pending): void {
     if (level !== undefined) {
       // Its entry level has no wait queue, whatever its destination.
@@ -364,9 +362,7 @@ export class Publisher {
     if (!this.#answered.has(refused.exchange)) this.#refused = refused;
   }
 
-  /**
-   * RabbitMQ checks the permission first: if it confirmed nothing for the exchange, it stored none of these messages.
-   */
+  /** RabbitMQ checks permissions first: if it confirmed nothing for the exchange, it stored none of its messages. */
   #refusedWith({ path }: Pending): MessagingError | undefined {
     const refused = this.#refused;
     if (refused === undefined || refused.exchange !== path.exchange) return undefined;

@@ -53,9 +53,7 @@ class Renewals<Token extends { readonly message: ConsumeMessage }> {
     return entry;
   }
 
-  /**
-   * Settles a delivery that is away; false if it is not away or was settled. If requeued, it comes back as a new one.
-   */
+  /** Settles a delivery that is away; false if it is not, or was settled. If requeued, it comes back as a new one. */
   settle(token: Token, action: Settlement["action"]): boolean {
     const entry = this.#entries.get(token);
     if (entry === undefined || entry.action !== undefined) return false;
@@ -239,8 +237,7 @@ export class ReceivingChannel {
     let renewing = 0;
     for (const { token, action } of batch) {
       const own = (token as Token).channel === this && !this.#over ? (token as Token) : undefined;
-      // If it is being renewed: an ack waits until it is back; a requeue is done already, and it comes as a new
-      // delivery.
+      // If it is being renewed, an ack waits until it is back; a requeue is done already, and it comes back as new.
       if (own !== undefined && this.#renewals.settle(own, action === "ack" ? "ack" : "requeue")) {
         renewing++;
         results.push(action === "reject" ? "fenced" : "settled");
@@ -425,8 +422,7 @@ export class ReceivingChannel {
     this.#heldBack.push(token);
     this.#heldBackBytes += token.message.content.length;
     if (this.#heldBackBytes <= MAX_HELD_BACK_BYTES) return;
-    // A cancel would let another process continue while this one holds messages. Closing the channel requeues
-    // everything.
+    // A cancel would let another process continue while this one holds messages. A closed channel requeues them all.
     this.#events.heldBackTooMuch(this.#heldBack.length >> 1);
     this.#end(tooMuchError(this.#queue));
   }

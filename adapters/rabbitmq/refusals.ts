@@ -35,9 +35,7 @@ export class Refusals {
   readonly #paths = new Map<string, { readonly error: MessagingError; readonly until: number }>();
   #maxBytes = Number.POSITIVE_INFINITY;
 
-  /**
-   * Learns from amqplib's error of a closed channel. It reads the whole text, and keeps it as `redactor` redacts it.
-   */
+  /** Learns from amqplib's error of a closed channel. It reads the whole text, and keeps it redacted. */
   learn(error: unknown, redactor: Redactor): Learned {
     const text = replyText(error);
     const exchange = /exchange '([^']*)'/.exec(text)?.[1];

@@ -311,9 +311,7 @@ export class Session {
     this.#signals.up();
   }
 
-  /**
-   * Declares everything again if allowed; concurrent calls share one run. Resolves with whether the broker answered.
-   */
+  /** Declares everything again if allowed, once for concurrent calls. Resolves with whether the broker answered. */
   #restore(): Promise<boolean> {
     this.#redeclaring ??= this.#redeclare().finally(() => {
       this.#redeclaring = undefined;

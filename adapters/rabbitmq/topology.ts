@@ -28,9 +28,7 @@ export async function removeAll(link: Connection, topology: Topology, requestTim
   }
 }
 
-/**
- * Creates or verifies a topology; adds what exists to `known`. Rejects if the connection is lost or does not answer.
- */
+/** Creates or verifies a topology; adds what exists to `known`. Rejects if the broker does not answer. */
 export async function establish(
   link: Connection,
   topology: Topology,

@@ -55,10 +55,7 @@ export class SqsAdapter implements Adapter<Message> {
     return this.#session.current?.clients;
   }
 
-  /**
-   * The URLs of SQS and SNS from options or environment; undefined for AWS's own and for the SDK's shared
-   * configuration.
-   */
+  /** The URLs of SQS and SNS from options or environment; undefined for others, such as AWS's. */
   get endpoints(): { readonly sqs: string | undefined; readonly sns: string | undefined } {
     return { sqs: this.#settings.endpoint, sns: this.#settings.snsEndpoint };
   }

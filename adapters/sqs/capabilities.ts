@@ -44,8 +44,7 @@ export const CAPABILITIES: Capabilities = Object.freeze<Capabilities>({
     note: "sending and settling are two steps; make the consumer idempotent instead",
   },
   durable: { support: "native", note: "for at most 14 days, in which a message must be handled" },
-  // The limit of a queue; events have a lower one. Bodies that are not text are sent as base64, four characters for
-  // three bytes.
+  // A queue's limit; events have a lower one. Other bodies than text become base64, four characters for three bytes.
   maxMessageBytes: Math.floor(((MAX_QUEUE_BYTES - RESERVE_BYTES) * 3) / 4),
   maxHeaders: 64,
   maxHeaderBytes: HEADER_BYTES,

@@ -204,9 +204,7 @@ const COUNTED = new Uint8Array(256);
 // Characters that begin values in JSON, and tags, texts or references in XML.
 for (const character of "{[,:<&") COUNTED[character.charCodeAt(0)] = 1;
 
-/**
- * The approximate number of values in an answer, without parsing it; JSON strings are skipped. Stops above the limit.
- */
+/** Approximately counts the values of an answer without parsing it, outside JSON strings. Stops above the limit. */
 function valuesOf(answer: Buffer, isXml: boolean): number {
   let values = 0;
   for (let at = 0; at < answer.length && values <= MAX_VALUES; at++) {
@@ -254,8 +252,7 @@ export function makeClients(settings: Settings): Clients {
     ...(region === undefined ? {} : { region }),
     ...(credentials === undefined ? {} : { credentials }),
     ...(once ? { maxAttempts: 1, cacheMiddleware: true } : {}),
-    // The endpoint of the options, environment or region is right. The host name in an emulator's or proxy's queue URL
-    // may not be.
+    // The configured endpoint is right. The host in the queue URL of an emulator or a proxy may be wrong.
     useQueueUrlAsEndpoint: false as const,
     // TLS protects the data, and a signature contains a hash of the request. MD5 takes several times as long as that
     // hash, some milliseconds for 1 MiB, and does not exist in FIPS mode.

@@ -8,10 +8,7 @@ import { DERIVED_ID } from "../../core/message-ids.ts";
 import { HEADER, SYSTEM_PREFIX } from "../../core/system-headers.ts";
 
 const MAX_TEXT = 300;
-/**
- * From a match on, a text repeats a request: its canonical form with the session token, headers, a form, or a body in
- * JSON or XML.
- */
+/** From a match on, a text repeats a request: its canonical form, headers, a form, or a body in JSON or XML. */
 const REPEATS =
   /canonical (string|request)|string[- ]to[- ]sign|x-amz-|authorization( header)?['":]|(credential|signature|action)=|&\w+=|[{["<]/i;
 /** As in "Value … for parameter MessageBody is invalid". */

@@ -50,9 +50,7 @@ export interface SqsOptions {
    * configuration, then AWS's URL for the region.
    */
   readonly snsEndpoint?: string;
-  /**
-   * Credentials, or a function that returns them within `requestTimeoutMs`. Default: the AWS SDK's credential chain.
-   */
+  /** Credentials, or a function that returns them within `requestTimeoutMs`. Default: the SDK's credential chain. */
   readonly credentials?: AwsCredentials | (() => Promise<AwsCredentials>);
   /** The prefix of all queue and topic names, followed by `_`: letters, digits, `-`. Default: none. */
   readonly namePrefix?: string;
@@ -73,9 +71,7 @@ export interface SqsOptions {
    * crash a consumer before the retry policy can act. 1 to 1,000. Default 100.
    */
   readonly maxReceives?: number;
-  /**
-   * Seconds for which declared queues and dead letters keep a message. 60 to 1,209,600. Default 1,209,600 (14 days).
-   */
+  /** Seconds that declared queues and dead letters keep a message. 60 to 1,209,600. Default 1,209,600 (14 days). */
   readonly retentionSeconds?: number;
   /**
    * More attributes for declared queues, such as `{ KmsMasterKeyId: "alias/orders" }`. `DeduplicationScope` and
@@ -176,9 +172,7 @@ export function resolveOptions(options: SqsOptions, env: Environment = process.e
   return settings;
 }
 
-/**
- * The URLs of SQS and SNS. Reads the environment too, so that one rule holds for SNS, and an error names the variable.
- */
+/** The URLs of SQS and SNS. Reads the environment too, for one rule for both, and to name the variable in errors. */
 function endpointsOf(
   { endpoint, snsEndpoint }: SqsOptions,
   env: Environment,

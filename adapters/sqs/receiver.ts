@@ -40,10 +40,7 @@ export class EarlyPolls {
 
 const MAX_REMEMBERED = 10_000;
 
-/**
- * Counts deliberate requeues of messages. SQS counts them like crashes of a consumer. Only requeues of this process are
- * known.
- */
+/** Counts deliberate requeues of this process. SQS counts requeues like crashes of a consumer. */
 export class Requeues {
   readonly #counts = new Map<string, number>();
 
