@@ -345,7 +345,7 @@ export class Session {
       this.#signals.notice(error);
   }
 
-  /** Repairs what AMQP does not report: lost bindings of subscriptions, and new policies. */
+  /** Restores bindings of subscriptions, and checks policies: AMQP reports changes of neither. */
   async #maintain(): Promise<void> {
     const link = this.#consuming.current;
     if (link === undefined || this.#declared.isEmpty) return;

@@ -243,7 +243,7 @@ export class ChangeBatcher {
     };
   }
 
-  /** Returns the results in order. With `keep` it retries until SQS accepts or `end` is called, otherwise a few times. */
+  /** Returns the results in order. With `keep` it retries until SQS accepts or `end`, otherwise a few times. */
   apply(changes: readonly Change[], keep: boolean): Promise<readonly Changed[]> {
     const hidden: Entry[] = [];
     const answers = changes.map((change) => {

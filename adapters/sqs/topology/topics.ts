@@ -195,7 +195,7 @@ class Subscriptions {
   async #correct(address: SubscriptionAddress, subscription: string, filter: string | undefined): Promise<void> {
     for (const { name, value } of await this.#differences(subscription, filterPolicy(filter))) {
       if (name === "FilterPolicy" && isPartial(filter)) this.#notice(filterChanged(address));
-      // SNS refuses a scope that does not fit the existing policy. In between, all events pass, and the consumer filters.
+      // SNS refuses a scope that does not fit the existing policy. In between, the consumer filters all events.
       if (name === "FilterPolicyScope") await this.#set(subscription, { name: "FilterPolicy", value: "{}" });
       await this.#set(subscription, { name, value });
     }
