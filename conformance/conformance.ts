@@ -12,7 +12,7 @@ import { settlement } from "./cases/settlement.ts";
 import { watchingCase } from "./cases/watching.ts";
 import { wire } from "./cases/wire.ts";
 import type { Harness } from "./harness.ts";
-import { type CaseReport, appendReport, formatReports, skipUnlessRun } from "./results.ts";
+import { appendReport, type CaseReport, formatReports, skipUnlessRun } from "./results.ts";
 import { runCase } from "./run-case.ts";
 import { chooseSeed } from "./seed.ts";
 

@@ -1,9 +1,9 @@
 import type { Capabilities } from "../../core/capabilities.ts";
 
 export const PRIORITY_LEVELS = 32;
-const LARGEST_MESSAGE = 16 * 1024 * 1024;
+const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 
-/** What one process can do. Leases exist where they are asked for. */
+/** The capabilities of one process. Deliveries have leases only if `leaseMs` is given. */
 export function memoryCapabilities(leaseMs: number | undefined): Capabilities {
   return {
     order: { support: "native", note: "per-key queues in the process" },
@@ -29,7 +29,7 @@ export function memoryCapabilities(leaseMs: number | undefined): Capabilities {
       support: "unsupported",
       note: "messages end with the process; use a broker such as RabbitMQ",
     },
-    maxMessageBytes: LARGEST_MESSAGE,
+    maxMessageBytes: MAX_MESSAGE_BYTES,
     maxHeaders: 128,
     maxHeaderBytes: 64 * 1024,
   };

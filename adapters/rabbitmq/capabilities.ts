@@ -1,25 +1,25 @@
 import type { Capabilities } from "../../core/capabilities.ts";
-import { LONGEST_DELAY_MS } from "./delay-levels.ts";
+import { MAX_DELAY_MS } from "./delay-levels.ts";
 
-/** RabbitMQ's and amqplib's limit on one message; operators may set a lower one, which is then reported as `too-large`. */
-const MOST_MESSAGE_BYTES = 16 * 1024 * 1024;
-/** amqplib encodes all headers into 64 KiB; half of it is left to the engine's own. */
-const MOST_HEADER_BYTES = 32 * 1024;
-const MOST_HEADERS = 64;
-/** RabbitMQ has 0 to 31, and a message that says nothing is one of 4: that is ours of 0, and below are others' only. */
-const MOST_PRIORITIES = 28;
+/** The limit of RabbitMQ and amqplib on one message. Operators may set a lower one; larger messages are `too-large`. */
+const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
+/** amqplib encodes all headers into 64 KiB. Half of that is reserved for the engine's own headers. */
+const MAX_HEADER_BYTES = 32 * 1024;
+const MAX_HEADERS = 64;
+/** RabbitMQ has 0 to 31. A message without a priority counts as 4: that is our 0. Only foreign messages have less. */
+const MAX_PRIORITIES = 28;
 
 export const CAPABILITIES: Capabilities = Object.freeze<Capabilities>({
   order: { support: "native", note: "single active consumer" },
   delay: {
     support: "native",
     note: "wait queues of the broker, rounded up to 32 ms",
-    maxMs: LONGEST_DELAY_MS,
+    maxMs: MAX_DELAY_MS,
   },
   priority: {
     support: "native",
     note: "28 levels, strict, from RabbitMQ 4.3; refused on older servers",
-    levels: MOST_PRIORITIES,
+    levels: MAX_PRIORITIES,
   },
   ttl: { support: "native", note: "the broker dead-letters expired messages; up to 49 days" },
   rewind: {
@@ -38,7 +38,7 @@ export const CAPABILITIES: Capabilities = Object.freeze<Capabilities>({
     note: "sending and settling are two steps; make the consumer idempotent",
   },
   durable: { support: "native", note: "quorum queues, persistent messages, publisher confirms" },
-  maxMessageBytes: MOST_MESSAGE_BYTES,
-  maxHeaders: MOST_HEADERS,
-  maxHeaderBytes: MOST_HEADER_BYTES,
+  maxMessageBytes: MAX_MESSAGE_BYTES,
+  maxHeaders: MAX_HEADERS,
+  maxHeaderBytes: MAX_HEADER_BYTES,
 });

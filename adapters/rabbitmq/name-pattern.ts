@@ -1,33 +1,33 @@
-/** A regular expression of the server's over names that can be run here. */
+/** A server's regular expression for names, which can be evaluated here. */
 export interface NamePattern {
   test(name: string): boolean;
-  /** About the most steps that a test of a name of so many characters takes. */
+  /** About the most steps for a name of this length. */
   steps(length: number): number;
 }
 
-/** How many ways through a part of an expression there are: `factor * (length + 1) ** power`. */
+/** The number of ways through a part of an expression: `factor * (length + 1) ** power`. */
 interface Ways {
   readonly factor: number;
   readonly power: number;
 }
 
-const MOST_CHARACTERS = 1_000;
-/** Counted repetitions are written out by the engine. */
-const MOST_SIZE = 4_000;
+const MAX_CHARACTERS = 1_000;
+/** The JavaScript engine expands counted repetitions. */
+const MAX_SIZE = 4_000;
 const ONE: Ways = { factor: 1, power: 0 };
-const ENDLESS: Ways = { factor: Number.POSITIVE_INFINITY, power: 0 };
+const UNBOUNDED: Ways = { factor: Number.POSITIVE_INFINITY, power: 0 };
 
-/** Escapes that mean the same in Perl's expressions, which are RabbitMQ's, and in JavaScript's. References are none of them. */
+/** Escapes with one meaning in Perl's expressions, which RabbitMQ uses, and in JavaScript's; not back references. */
 const SHARED_ESCAPE = /^[dDwWsSbBtnrfv\W_]$/;
 const GROUP = /\((?:\?(?:[:=!]|<[=!]))?/y;
 const QUANTIFIER = /(?:[*+?]|\{(\d{1,6})(,(\d{1,6})?)?\})\??/y;
 
 /**
- * Reads a pattern, and says how long a test takes at most: nobody can stop an expression that runs, and some that the server
- * takes run for ever here. Undefined where that is not known, or where the two kinds of expressions may differ.
+ * Parses a pattern and bounds the steps of a test: a running expression cannot be stopped, and some that are fast on
+ * the server never end here. Undefined if there is no bound, or if Perl and JavaScript may differ.
  */
 export function namePattern(source: string): NamePattern | undefined {
-  if (source.length > MOST_CHARACTERS) return undefined;
+  if (source.length > MAX_CHARACTERS) return undefined;
   try {
     const { ways, size, isAnchored } = new Reader(source).all();
     const expression = new RegExp(source);
@@ -43,7 +43,7 @@ export function namePattern(source: string): NamePattern | undefined {
 
 interface Part {
   readonly ways: Ways;
-  /** How many characters the expression has once its counted repetitions are written out. */
+  /** The length of the expression after counted repetitions are expanded. */
   readonly size: number;
   readonly isAnchored: boolean;
 }
@@ -82,7 +82,7 @@ class Reader {
       const atom = this.#quantified(this.#atom());
       ways = product(ways, atom.ways);
       size += atom.size;
-      if (size > MOST_SIZE) throw new RangeError("too large");
+      if (size > MAX_SIZE) throw new RangeError("too large");
     }
     return { ways, size, isAnchored };
   }
@@ -92,7 +92,7 @@ class Reader {
     if (character === "(") return this.#group();
     if (character === "[") this.#set();
     else if (character === "\\") this.#escape();
-    // A brace that counts nothing, and a quantifier of nothing, are read in many ways.
+    // A brace without a count and a quantifier of nothing are read differently.
     else if (character === undefined || "*+?{".includes(character)) throw new SyntaxError("nothing to repeat");
     else this.#at++;
     return { ways: ONE, size: 1, isAnchored: false };
@@ -149,12 +149,12 @@ class Reader {
   }
 }
 
-/** How often is one choice, and what each time matches is one more: these multiply, and without an end of it nothing is known. */
+/** The choice of a count multiplies with the choices of each repetition. Without a limit there is no bound. */
 function repeated(ways: Ways, from: number, to: number): Ways {
   const hasChoices = ways.factor > 1 || ways.power > 0;
   if (!hasChoices)
     return Number.isFinite(to) ? { factor: Math.max(1, to - from + 1), power: 0 } : { factor: 1, power: 1 };
-  if (!Number.isFinite(to)) return ENDLESS;
+  if (!Number.isFinite(to)) return UNBOUNDED;
   const each = to === 0 ? ONE : { factor: ways.factor ** to, power: ways.power * to };
   return { factor: each.factor * Math.max(1, to - from + 1), power: each.power };
 }

@@ -1,25 +1,25 @@
 import { MessagingError } from "../../core/errors.ts";
 import { ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, replyCode, replyText } from "./errors.ts";
-import type { ServerWords } from "./server-words.ts";
+import type { Redactor } from "./redactor.ts";
 
-/** Milliseconds for which a refused right is believed to be still missing. */
+/** How long a refused permission counts as still missing, in milliseconds. */
 const REMEMBER_MS = 5_000;
 
-/** What is published where. */
+/** The exchange and routing key of a publish. */
 export interface PublishPath {
   readonly exchange: string;
   readonly routingKey: string;
 }
 
-/** A right that is missing. */
+/** A missing permission. */
 export interface RefusedPath {
   readonly exchange: string;
-  /** Only what is published with this one, where a permission is about topics. */
+  /** The one routing key that is refused, for a topic permission. */
   readonly routingKey: string | undefined;
   readonly error: MessagingError;
 }
 
-/** What the end of a channel tells. */
+/** What the error of a closed channel says. */
 interface Learned {
   /** The exchange that does not exist. */
   readonly missing?: string | undefined;
@@ -27,16 +27,16 @@ interface Learned {
 }
 
 /**
- * What the server closed a publishing channel for, remembered so that the same message does not close the next channel
- * under everybody else's.
+ * Remembers why the server closed a publishing channel, so that the same message does not close the next channel under
+ * all other messages.
  */
 export class Refusals {
-  /** By exchange, and by exchange and routing key where a permission is about topics. */
-  readonly #places = new Map<string, { readonly error: MessagingError; readonly until: number }>();
-  #mostBytes = Number.POSITIVE_INFINITY;
+  /** By exchange, or by exchange and routing key for topic permissions. */
+  readonly #paths = new Map<string, { readonly error: MessagingError; readonly until: number }>();
+  #maxBytes = Number.POSITIVE_INFINITY;
 
-  /** Learns from amqplib's error of a closed channel: from all that it says, of which less may be shown. */
-  learn(error: unknown, words: ServerWords): Learned {
+  /** Learns from amqplib's error of a closed channel. It reads the whole text, and keeps it redacted. */
+  learn(error: unknown, redactor: Redactor): Learned {
     const text = replyText(error);
     const exchange = /exchange '([^']*)'/.exec(text)?.[1];
     switch (replyCode(error)) {
@@ -44,21 +44,21 @@ export class Refusals {
         return { missing: exchange };
       case ACCESS_REFUSED: {
         if (exchange === undefined) return {};
-        const shown = words.error(error);
+        const shown = redactor.error(error);
         const refusal = new MessagingError(
           "unauthorized",
-          `RabbitMQ refused a publish: ${replyText(shown)}; grant the user the right to write there`,
+          `RabbitMQ refused a publish: ${replyText(shown)}; grant the user the write permission there`,
           { cause: shown },
         );
         const name = exchange === "amq.default" ? "" : exchange;
         const routingKey = /access to topic '(.*)' in exchange/s.exec(text)?.[1];
-        const place = routingKey === undefined ? name : topicPlace(name, routingKey);
-        this.#places.set(place, { error: refusal, until: performance.now() + REMEMBER_MS });
+        const path = routingKey === undefined ? name : topicPath(name, routingKey);
+        this.#paths.set(path, { error: refusal, until: performance.now() + REMEMBER_MS });
         return { refused: { exchange: name, routingKey, error: refusal } };
       }
       case PRECONDITION_FAILED: {
-        const most = /size \d+ is larger than (?:configured )?max size (\d+)/.exec(text)?.[1];
-        if (most !== undefined) this.#mostBytes = Number(most);
+        const max = /size \d+ is larger than (?:configured )?max size (\d+)/.exec(text)?.[1];
+        if (max !== undefined) this.#maxBytes = Number(max);
         return {};
       }
       default:
@@ -66,37 +66,37 @@ export class Refusals {
     }
   }
 
-  /** Why a message of this size must not go there now; undefined if nothing is known against it. */
-  of({ exchange, routingKey }: PublishPath, bytes: number): MessagingError | undefined {
-    if (bytes > this.#mostBytes) return this.ofSize(bytes);
-    if (this.#places.size === 0) return undefined;
-    return this.#ofPlace(exchange) ?? this.#ofPlace(topicPlace(exchange, routingKey));
+  /** Returns why a message of this size must not be published there now; undefined if no reason is known. */
+  error({ exchange, routingKey }: PublishPath, bytes: number): MessagingError | undefined {
+    if (bytes > this.#maxBytes) return this.sizeError(bytes);
+    if (this.#paths.size === 0) return undefined;
+    return this.#pathError(exchange) ?? this.#pathError(topicPath(exchange, routingKey));
   }
 
-  #ofPlace(place: string): MessagingError | undefined {
-    const refusal = this.#places.get(place);
+  #pathError(path: string): MessagingError | undefined {
+    const refusal = this.#paths.get(path);
     if (refusal === undefined) return undefined;
     if (performance.now() < refusal.until) return refusal.error;
-    this.#places.delete(place);
+    this.#paths.delete(path);
     return undefined;
   }
 
-  /** Why a message of this size is refused, if it is. */
-  ofSize(bytes: number): MessagingError | undefined {
-    if (bytes <= this.#mostBytes) return undefined;
+  /** Returns the error if a message of this size is too large. */
+  sizeError(bytes: number): MessagingError | undefined {
+    if (bytes <= this.#maxBytes) return undefined;
     return new MessagingError(
       "too-large",
-      `this RabbitMQ takes ${this.#mostBytes} bytes at most (its max_message_size), the message has ${bytes}; send a reference to the data instead`,
+      `this RabbitMQ accepts at most ${this.#maxBytes} bytes per message (max_message_size), and the message has ${bytes}; send a reference to the data instead`,
     );
   }
 
-  /** Forgets everything: another connection may be to a server with other settings. */
+  /** Forgets everything: a new connection may lead to a server with other settings. */
   clear(): void {
-    this.#places.clear();
-    this.#mostBytes = Number.POSITIVE_INFINITY;
+    this.#paths.clear();
+    this.#maxBytes = Number.POSITIVE_INFINITY;
   }
 }
 
-function topicPlace(exchange: string, routingKey: string): string {
+function topicPath(exchange: string, routingKey: string): string {
   return `${exchange} ${routingKey}`;
 }

@@ -1,22 +1,22 @@
 import type { AwsCredentials } from "./options.ts";
 
 const MASK = "***";
-/** Shorter ones are in any text by chance. */
-const SHORTEST = 4;
-/** So much of a longer one is masked on its own: a text that is cut may hold no more of it. */
+/** Shorter secrets would match other text by chance. */
+const MIN_LENGTH = 4;
+/** Longer secrets are masked in pieces of this length, because a text may contain only part of them. */
 const PIECE = 12;
-/** Requests that are under way may hold those before the last. */
-const MOST_CREDENTIALS = 3;
-/** An answer that says more is not read on. */
-const MOST_TEXT = 3_000;
+/** Requests in flight may be signed with earlier credentials. */
+const MAX_CREDENTIALS = 3;
+/** Longer answers are cut. */
+const MAX_TEXT = 3_000;
 
-/** Removes known texts, and pieces of them, from short ones. */
+/** Masks known texts, and pieces of them. */
 class Mask {
   readonly #short: readonly string[];
   readonly #pieces = new Set<string>();
 
   constructor(texts: readonly string[]) {
-    this.#short = texts.filter((text) => text.length >= SHORTEST && text.length < PIECE);
+    this.#short = texts.filter((text) => text.length >= MIN_LENGTH && text.length < PIECE);
     for (const text of texts) {
       for (let at = 0; at + PIECE <= text.length; at++) this.#pieces.add(text.slice(at, at + PIECE));
     }
@@ -37,7 +37,7 @@ class Mask {
   }
 }
 
-/** The credentials that requests are signed with, so that no answer that repeats them is shown with them. */
+/** The credentials of requests, which are masked in answers that repeat them. */
 export class OwnSecrets {
   #known: readonly AwsCredentials[] = [];
   #mask: Mask | undefined;
@@ -49,11 +49,11 @@ export class OwnSecrets {
         accessKeyId === id && secretAccessKey === key && sessionToken === token,
     );
     if (isKnown) return;
-    this.#known = [...this.#known, credentials].slice(-MOST_CREDENTIALS);
+    this.#known = [...this.#known, credentials].slice(-MAX_CREDENTIALS);
     this.#mask = undefined;
   }
 
-  /** The text without them, cut. */
+  /** Returns the text without secrets, cut to a maximum. */
   hide(text: string): string {
     this.#mask ??= new Mask(
       this.#known.flatMap(({ accessKeyId, secretAccessKey, sessionToken = "" }) =>
@@ -64,24 +64,24 @@ export class OwnSecrets {
         ]),
       ),
     );
-    return this.#mask.hide(text.slice(0, MOST_TEXT));
+    return this.#mask.hide(text.slice(0, MAX_TEXT));
   }
 }
 
-/** Fields that hold a body, and those that hold a header. A short header may be the name of a queue, which is shown. */
-const SHORTEST_SENT: Readonly<Record<string, number>> = {
-  MessageBody: SHORTEST,
-  Message: SHORTEST,
-  body: SHORTEST,
+/** The shortest value to mask, by field: bodies and headers. A short header may be a queue's name, which is shown. */
+const MIN_LENGTH_OF: Readonly<Record<string, number>> = {
+  MessageBody: MIN_LENGTH,
+  Message: MIN_LENGTH,
+  body: MIN_LENGTH,
   StringValue: PIECE,
 };
-/** Of each body. Nobody repeats more of it than its beginning, which is all that is shown. */
-const MOST_SENT = 4_096;
+/** The most characters of each body. Texts that are shown are shorter. */
+const MAX_SENT = 4_096;
 
-/** Where an error keeps what was sent with its request: behind a function, so that nothing that shows the error shows it. */
+/** The property of an error with the request's content: a function, so that nothing prints it with the error. */
 const SENT = Symbol("sent");
 
-/** Keeps what was sent, so that {@link withoutSent} leaves it out. */
+/** Attaches the request's content, so that {@link withoutSent} can mask it. */
 export function rememberSent(error: unknown, sent: unknown): void {
   if (error instanceof Error) Object.defineProperty(error, SENT, { value: () => sent, configurable: true });
 }
@@ -90,13 +90,13 @@ function sentWith(error: object): unknown {
   return (error as { readonly [SENT]?: () => unknown })[SENT]?.();
 }
 
-/** A text that an answer said, without what it repeats of the bodies and headers that were sent. */
+/** Returns a text of an answer with the request's bodies and headers masked. */
 export function withoutSent(error: object, text: string): string {
   const sent = sentWith(error);
   return sent === undefined ? text : new Mask([...textsOf(sent)]).hide(text);
 }
 
-/** Whether an answer gives as its code what was sent as a body. */
+/** Whether the code in an answer is a body that was sent. */
 function isSent(error: object, code: string): boolean {
   for (const text of textsOf(sentWith(error))) if (text === code) return true;
   return false;
@@ -105,14 +105,14 @@ function isSent(error: object, code: string): boolean {
 function* textsOf(value: unknown): Generator<string> {
   if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return;
   for (const [name, one] of Object.entries(value)) {
-    const shortest = SHORTEST_SENT[name];
+    const shortest = MIN_LENGTH_OF[name];
     if (typeof one !== "string") yield* textsOf(one);
-    else if (shortest !== undefined && one.length >= shortest) yield one.slice(0, MOST_SENT);
+    else if (shortest !== undefined && one.length >= shortest) yield one.slice(0, MAX_SENT);
   }
 }
 
-/** What is read, and changed, of an error of the SDK or of a failed entry of a batch. */
-interface Said {
+/** The fields of an SDK error or a failed batch entry that are read and masked. */
+interface ServiceError {
   name?: unknown;
   message?: unknown;
   Code?: unknown;
@@ -120,26 +120,26 @@ interface Said {
   $metadata?: { httpStatusCode?: unknown; requestId?: unknown };
 }
 
-/** Takes the own credentials out of what a service said in an error, and remembers what was sent, for what is shown later. */
+/** Masks credentials in an error of a service, and attaches the request's content for later masking. */
 export function hideInError(error: unknown, secrets: OwnSecrets, sent: unknown): void {
   if (!(error instanceof Error)) return;
-  const said = error as Said;
-  if (said.$metadata?.httpStatusCode === undefined && !Object.hasOwn(error, "$response")) return;
+  const answer = error as ServiceError;
+  if (answer.$metadata?.httpStatusCode === undefined && !Object.hasOwn(error, "$response")) return;
   rememberSent(error, sent);
-  const { name, message, $metadata } = said;
+  const { name, message, $metadata } = answer;
   const isSecret = (text: string): boolean => secrets.hide(text) !== text;
-  if (typeof name === "string" && (isSecret(name) || isSent(error, name))) said.name = "";
-  if (typeof message === "string") said.message = secrets.hide(message);
+  if (typeof name === "string" && (isSecret(name) || isSent(error, name))) answer.name = "";
+  if (typeof message === "string") answer.message = secrets.hide(message);
   const id = $metadata?.requestId;
   if ($metadata !== undefined && typeof id === "string" && (isSecret(id) || isSent(error, id))) {
     $metadata.requestId = undefined;
   }
 }
 
-/** The same for the failed entries of a batch. */
+/** Masks credentials in the failed entries of a batch. */
 export function hideInEntries(failed: unknown, secrets: OwnSecrets): void {
-  for (const said of Array.isArray(failed) ? (failed as Said[]) : []) {
-    if (typeof said.Code === "string" && secrets.hide(said.Code) !== said.Code) said.Code = "";
-    if (typeof said.Message === "string") said.Message = secrets.hide(said.Message);
+  for (const answer of Array.isArray(failed) ? (failed as ServiceError[]) : []) {
+    if (typeof answer.Code === "string" && secrets.hide(answer.Code) !== answer.Code) answer.Code = "";
+    if (typeof answer.Message === "string") answer.Message = secrets.hide(answer.Message);
   }
 }

@@ -1,12 +1,12 @@
 import type { SQSClient } from "@aws-sdk/client-sqs";
 
-/** What a signature can hold as its time, and what no clock of a server shows: the year has four digits. */
+/** Plausible times of a server. The time of a signature has a year of four digits. */
 const EARLIEST_MS = Date.UTC(2000);
 const LATEST_MS = Date.UTC(2200);
 
 /**
- * Keeps the offset that the SDK adds to its clock credible. The SDK takes it from the `Date` header of every answer, and
- * from the time that a refusal names. A wild one makes every later signature fail, and then no answer can correct it.
+ * Keeps the clock offset of the SDK plausible. The SDK takes it from the `Date` header of every answer, and from the
+ * time in a refusal. A wild offset makes all later signatures fail, and then no answer can correct it.
  */
 export function boundClockOffset({ config }: { readonly config: SQSClient["config"] }): void {
   let offset = 0;
@@ -19,7 +19,7 @@ export function boundClockOffset({ config }: { readonly config: SQSClient["confi
   Object.defineProperty(config, "systemClockOffset", {
     configurable: true,
     enumerable: true,
-    // Asked again, since the clock of this machine may have been set meanwhile.
+    // Checked again at each read, because this machine's clock may have been set.
     get: () => bounded(offset),
     set: (given: unknown) => {
       offset = bounded(given);
@@ -27,13 +27,12 @@ export function boundClockOffset({ config }: { readonly config: SQSClient["confi
   });
 }
 
-/** A signature that is off by less is none that AWS refuses for its time. */
+/** AWS refuses no signature for a smaller difference. */
 const SKEW_MS = 60_000;
 
 /**
- * What time a server would have read in a request that is signed now, to be asked later by how much it was wrong: as far as
- * the answer, or another one meanwhile, told. The clock of a machine that slept is wrong until then, and so is a signature
- * that slept with it.
+ * Notes the server's time of a request that is signed now. The returned function tells whether that time was wrong, by
+ * the clock offset known since. After a sleep of the machine, its clock and signatures from before are wrong.
  */
 export function signedNow({ config }: { readonly config: SQSClient["config"] }): () => boolean {
   const serverTime = (): number => Date.now() + (config.systemClockOffset ?? 0);

@@ -1,41 +1,41 @@
 import { describeAddress, type SubscriptionAddress } from "../../core/address.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 
-const LOOK_EVERY_MS = 60_000;
-/** How often, and how long after each other, a watch looks before it believes that something is gone. */
-const LOOKS = 6;
-const LOOK_AGAIN_MS = 500;
+const CHECK_EVERY_MS = 60_000;
+/** How often it checks again, and at which interval, before a resource counts as deleted. */
+const CHECKS = 6;
+const CHECK_AGAIN_MS = 500;
 
-/** Looks until something is there, for three seconds at most. Resolves with whether it is. */
-export async function reappears(look: () => Promise<boolean>, isOver: () => boolean): Promise<boolean> {
-  for (let looks = 0; looks < LOOKS && !isOver(); looks++) {
-    await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
-    if (await look()) return true;
+/** Checks for three seconds whether something exists again. Resolves with whether it does. */
+export async function reappears(check: () => Promise<boolean>, isOver: () => boolean): Promise<boolean> {
+  for (let checks = 0; checks < CHECKS && !isOver(); checks++) {
+    await new Promise((resolve) => setTimeout(resolve, CHECK_AGAIN_MS));
+    if (await check()) return true;
   }
   return false;
 }
 
-/** What a watch needs of the adapter around it. */
+/** What the watch needs from its session. */
 interface WatchHost {
-  /** Every subscription that is consumed, once for each consumer. */
+  /** All consumed subscriptions, once for each consumer. */
   consumed(): readonly SubscriptionAddress[];
-  /** Whether SNS has the subscription. Rejects if it could not look. */
+  /** Whether SNS has the subscription. Rejects if the check failed. */
   exists(address: SubscriptionAddress): Promise<boolean>;
-  /** Makes it again if this process may. Never rejects. */
+  /** Recreates it if this process may. Never rejects. */
   restore(address: SubscriptionAddress): Promise<void>;
-  /** SNS brings nothing to the consumers of a subscription, and why; undefined when SNS does. */
-  cutOff(address: SubscriptionAddress, cause: MessagingError | undefined): void;
-  /** This process has no right to look. */
+  /** Why SNS delivers nothing to the subscription; undefined if it does. */
+  disconnected(address: SubscriptionAddress, cause: MessagingError | undefined): void;
+  /** This process may not check the subscription. */
   refused(address: SubscriptionAddress, cause: MessagingError): void;
 }
 
 /**
- * Looks every minute whether SNS has the subscriptions that are consumed. No poll tells: without its subscription a queue is
- * merely empty. A subscription goes with its topic, or when somebody removes it.
+ * Checks every minute whether SNS has the consumed subscriptions. Polls do not show it: without its subscription, a
+ * queue is merely empty. A subscription is deleted with its topic, or by an operator.
  */
 export class SubscriptionWatch {
   readonly #host: WatchHost;
-  /** AWS records every refusal, so one is enough. */
+  /** Subscriptions whose check was refused. AWS logs each refusal, so they are not checked again. */
   readonly #refused = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
   #isOver = false;
@@ -46,10 +46,10 @@ export class SubscriptionWatch {
 
   start(): void {
     if (this.#isOver) return;
-    // Processes that started together need not look together.
+    // Processes that started together should not check together.
     this.#timer = setTimeout(
-      () => void this.#look().finally(() => this.start()),
-      LOOK_EVERY_MS * (0.75 + Math.random() / 2),
+      () => void this.#checkAll().finally(() => this.start()),
+      CHECK_EVERY_MS * (0.75 + Math.random() / 2),
     );
     this.#timer.unref();
   }
@@ -59,26 +59,26 @@ export class SubscriptionWatch {
     clearTimeout(this.#timer);
   }
 
-  async #look(): Promise<void> {
+  async #checkAll(): Promise<void> {
     const all = new Map(this.#host.consumed().map((address) => [describeAddress(address), address]));
     for (const [name, address] of all) {
       if (this.#isOver) return;
-      if (!this.#refused.has(name)) await this.#lookFor(name, address);
+      if (!this.#refused.has(name)) await this.#check(name, address);
     }
   }
 
-  async #lookFor(name: string, address: SubscriptionAddress): Promise<void> {
-    const look = (): Promise<boolean> => this.#host.exists(address);
+  async #check(name: string, address: SubscriptionAddress): Promise<void> {
+    const check = (): Promise<boolean> => this.#host.exists(address);
     const isOver = (): boolean => this.#isOver;
     try {
-      let exists = (await look()) || (await reappears(look, isOver));
+      let exists = (await check()) || (await reappears(check, isOver));
       if (!exists && !this.#isOver) {
         await this.#host.restore(address);
-        exists = await look();
+        exists = await check();
       }
-      if (!this.#isOver) this.#host.cutOff(address, exists ? undefined : gone(address));
+      if (!this.#isOver) this.#host.disconnected(address, exists ? undefined : gone(address));
     } catch (error) {
-      // Other failures of a look pass, or the polls report them.
+      // Other failures are temporary, or the polls report them.
       if (!isMessagingError(error, "unauthorized") || this.#isOver) return;
       this.#refused.add(name);
       this.#host.refused(address, error);
@@ -87,7 +87,7 @@ export class SubscriptionWatch {
 }
 
 function gone(address: SubscriptionAddress): MessagingError {
-  const what = "its queue is not subscribed to the topic on SNS any more, and gets no events";
+  const what = "its queue is no longer subscribed to the topic on SNS, and gets no events";
   return new MessagingError(
     "not-found",
     `${describeAddress(address)}: ${what}; start a process that declares it, or subscribe the queue with raw delivery`,

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
 import type { SubscriptionAddress } from "../../core/address.ts";
 import type { ConsumerStatus } from "../../core/broker.ts";
-import { type Delivery, type Handler, deadLetter, retry } from "../../core/delivery.ts";
+import { type Delivery, deadLetter, type Handler, retry } from "../../core/delivery.ts";
 import { subscription, type Topic, type TopicOptions } from "../../core/destination.ts";
 import { HEADER } from "../../core/system-headers.ts";
 import type { CaseContext, Work } from "../context.ts";

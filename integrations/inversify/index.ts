@@ -1,2 +1,26 @@
-export { type HandlerClass, type InContainer, type MessageHandler, type QueueHandlerOptions, type TopicHandlerOptions, type Binder, BROKER, bindHandler, brokerOf, DELIVERY, Handles, type HandlesDecorator, MESSAGING, type Messaging, PUBLISHER, publisherOf, startMessaging } from "./identifiers.ts";
-export { type MessagingOptions, type MessagingSettings, type NamedBrokers, type OneBroker, messagingModule } from "./messaging.ts";
+export {
+  type Binder,
+  BROKER,
+  bindHandler,
+  brokerOf,
+  DELIVERY,
+  type HandlerClass,
+  Handles,
+  type HandlesDecorator,
+  type InContainer,
+  MESSAGING,
+  type MessageHandler,
+  type Messaging,
+  PUBLISHER,
+  publisherOf,
+  type QueueHandlerOptions,
+  startMessaging,
+  type TopicHandlerOptions,
+} from "./identifiers.ts";
+export {
+  type MessagingOptions,
+  type MessagingSettings,
+  messagingModule,
+  type NamedBrokers,
+  type OneBroker,
+} from "./messaging.ts";

@@ -102,7 +102,7 @@ describe("create", () => {
       ["FilterPolicy", '{"anybroker-routing-key":[{"prefix":"geo."}]}'],
     ]);
     // What waits is judged by what SNS cannot see of the new one.
-    expect(said(errors)).toMatch(/^subscription "billing" of topic "placed" had another filter policy .* is deleted/);
+    expect(said(errors)).toMatch(/^subscription "billing" of topic "placed" had another filter policy .* are deleted/);
     expect(await declare("create", wanted({ filter: "#" }))).toEqual([]);
     expect(subscription.FilterPolicy).toBe("{}");
     expect(await declare("create", wanted({ filter: "geo.#" }))).toEqual([]);
@@ -176,9 +176,9 @@ describe("create", () => {
       for (const mode of ["create", "verify"] as const) {
         const problems = await declare(mode, wanted({ ordered }));
         expect(new Set(codes(problems))).toEqual(new Set(["conflict"]));
-        expect(said(problems)).toContain(`queue "orders" stands on SQS as ${queue}`);
-        expect(said(problems)).toContain(`topic "placed" stands on SNS as ${topic}`);
-        expect(said(problems)).toContain(`dead letters of queue "orders" stands on SQS as ${queue}`);
+        expect(said(problems)).toContain(`queue "orders" exists on SQS as ${queue}`);
+        expect(said(problems)).toContain(`topic "placed" exists on SNS as ${topic}`);
+        expect(said(problems)).toContain(`dead letters of queue "orders" exists on SQS as ${queue}`);
       }
       expect(changes()).toEqual([]);
     },

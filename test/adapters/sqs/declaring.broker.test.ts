@@ -81,7 +81,7 @@ describeSQS("declaring queues", (broker) => {
     for (const mode of ["create", "verify"] as const) {
       const problems = await adapter().declare(topology({ mode, queues: [workQueue(name, { ordered })] }));
       expect(codes(problems)).toContain("conflict");
-      expect(said(problems)).toContain(`queue "${name}" stands on SQS as ${ordered ? "a standard" : "a FIFO"} queue`);
+      expect(said(problems)).toContain(`queue "${name}" exists on SQS as ${ordered ? "a standard" : "a FIFO"} queue`);
     }
   });
 

@@ -212,7 +212,7 @@ describe("is refused", () => {
         "a name that the broker keeps",
         { destinations: [queue("amq.a")], bindings: rabbitmqBindings() },
         "invalid",
-        /cannot be on RabbitMQ/,
+        /is not possible on RabbitMQ/,
       ],
     ];
 

@@ -8,58 +8,63 @@ import { missing } from "./declared-resources.ts";
 import { operationError } from "./errors.ts";
 import { queueName } from "./names.ts";
 
-/** What a log needs of the adapter around it. */
-interface LogHost {
+/** What a log needs from its session. */
+interface QuarantineLogDependencies {
   readonly requestTimeoutMs: number;
   /** The connection to read on. Throws `unreachable` while there is none. */
   link(): Connection;
   send(to: QuarantineAddress, batch: readonly OutgoingMessage[], report: SendReport): void;
-  /** The queue is gone: makes it again if declaring is allowed. Never rejects. */
+  /** The queue is gone: recreates it if that is allowed. Never rejects. */
   restore(): Promise<unknown>;
 }
 
-/** Content types: a record, and what a reader puts in to know how far it has to read. */
+/** Content types of records, and of the markers that show readers how far to read. */
 const RECORD = "text/plain";
 const MARKER = "application/vnd.anybroker.marker";
-/** The longest record that is read, in bytes; those of anybroker have some hundred. */
-const LONGEST_RECORD = 16 * 1024;
-/** The most bytes of a read, of what is dropped as well. */
-const MOST_BYTES = 64 * 1024 * 1024;
-/** The widest that AMQP has. 0, which is no limit elsewhere, is 2,000 for a quorum queue. */
+/** The largest record that is read, in bytes. Records of anybroker have some hundred. */
+const MAX_RECORD_BYTES = 16 * 1024;
+/** The most bytes of one read, including what is ignored. */
+const MAX_BYTES = 64 * 1024 * 1024;
+/** The largest prefetch in AMQP. On a quorum queue, 0 means 2,000, not unlimited. */
 const PREFETCH = 65_535;
 
 /**
- * A quarantine log as a queue: records leave it by its time to live, and are never acknowledged. A reader publishes a
- * marker and takes everything until that comes; then its channel is closed. The queue has a single active consumer, so
- * that one reader at a time has all of it, and the end of a channel, whoever ends it, gives back all in order before the
- * next reader has its turn. A cancel would not, and a `nack` would put records behind the next reader's marker (3.10).
+ * A quarantine log in a queue. Records are never acked; they expire by their time to live.
  *
- * Whoever may write to the queue can put anything there. What is no record is dropped as it comes, and a read ends when it
- * becomes too much.
+ * A reader publishes a marker and consumes until the marker comes; then it closes its channel. The queue has a single
+ * active consumer, so one reader at a time gets all records. The end of a channel requeues them in order before the
+ * next reader starts. A cancel would not, and on 3.10 a `nack` would put records behind the next reader's marker.
+ *
+ * Every user with write permission can put anything on the queue. Other messages are ignored, and a read ends when
+ * there are too many.
  */
-export class QueueLog implements QuarantineLog {
+export class RabbitMQQuarantineLog implements QuarantineLog {
   readonly #of: QuarantineAddress;
   readonly #queue: string;
   readonly #where: string;
-  readonly #host: LogHost;
+  readonly #dependencies: QuarantineLogDependencies;
   #last: Promise<unknown> = Promise.resolve();
-  /** The read that has not begun. */
+  /** The next read, while it has not started. */
   #next: Promise<readonly string[]> | undefined;
 
-  constructor(of: QuarantineAddress, host: LogHost) {
+  constructor(of: QuarantineAddress, dependencies: QuarantineLogDependencies) {
     this.#of = of;
     this.#queue = queueName(of);
     this.#where = `the ${describeAddress(of)}`;
-    this.#host = host;
+    this.#dependencies = dependencies;
   }
 
   append(record: string): Promise<void> {
-    return within(this.#host.requestTimeoutMs, `append to ${this.#where}`, this.#publish(randomUUID(), RECORD, record));
+    return within(
+      this.#dependencies.requestTimeoutMs,
+      `append to ${this.#where}`,
+      this.#publish(randomUUID(), RECORD, record),
+    );
   }
 
   read(): Promise<readonly string[]> {
-    // One that has begun may be past what was confirmed since; all who come meanwhile share the one after it.
-    this.#next ??= this.#readNext(performance.now() + this.#host.requestTimeoutMs);
+    // A read that has started may miss what was confirmed since. Concurrent calls share the next one.
+    this.#next ??= this.#readNext(performance.now() + this.#dependencies.requestTimeoutMs);
     return this.#next;
   }
 
@@ -79,30 +84,30 @@ export class QueueLog implements QuarantineLog {
     const ended = new AbortController();
     const left = Math.max(1, Math.ceil(deadline - performance.now()));
     try {
-      return await within(left, `read ${this.#where}, after whoever reads it now`, this.#read(ended.signal));
+      return await within(left, `read ${this.#where}, after other readers`, this.#read(ended.signal));
     } finally {
       ended.abort();
     }
   }
 
-  /** On a channel of its own, which is closed when it settles or is aborted. */
+  /** Reads on a new channel, which is closed when the read settles or is aborted. */
   async #read(signal: AbortSignal): Promise<readonly string[]> {
     const marker = randomUUID();
     let channel: Channel | undefined;
     try {
-      // One that nobody waits for any more, for its reader is gone, is removed by the server, on its own clock.
-      await this.#publish(marker, MARKER, "", this.#host.requestTimeoutMs);
+      // If the reader crashes, the server expires the marker by its time to live.
+      await this.#publish(marker, MARKER, "", this.#dependencies.requestTimeoutMs);
       signal.throwIfAborted();
-      const link = this.#host.link();
-      channel = await openChannel(link, this.#host.requestTimeoutMs);
+      const link = this.#dependencies.link();
+      channel = await openChannel(link, this.#dependencies.requestTimeoutMs);
       signal.throwIfAborted();
       return await this.#takeUntil(marker, link, channel, signal);
     } catch (error) {
       const refusal = operationError(error, `read ${this.#where}`, "try again");
-      if (refusal.code === "not-found") void this.#host.restore();
+      if (refusal.code === "not-found") void this.#dependencies.restore();
       throw refusal;
     } finally {
-      // The server or the connection closed it already if the read failed.
+      // If the read failed, the server or the connection has closed it.
       channel?.close().catch(() => {});
     }
   }
@@ -114,7 +119,7 @@ export class QueueLog implements QuarantineLog {
     let bytes = 0;
     let isOver = false;
     const end = (settle: () => void): void => {
-      // What comes until the channel is closed is not of this read.
+      // Later deliveries, until the channel is closed, do not belong to this read.
       isOver = true;
       settle();
       records.length = 0;
@@ -133,24 +138,24 @@ export class QueueLog implements QuarantineLog {
         end(() => resolve([...records]));
       } else if (taken === PREFETCH) {
         end(() => reject(tooMany(this.#where)));
-      } else if (bytes > MOST_BYTES) {
+      } else if (bytes > MAX_BYTES) {
         end(() => reject(tooMuch(this.#where, this.#queue)));
-      } else if (properties.contentType === RECORD && content.length <= LONGEST_RECORD) {
+      } else if (properties.contentType === RECORD && content.length <= MAX_RECORD_BYTES) {
         records.push(content.toString());
       }
     };
     let cause: unknown;
     channel.on("error", (error) => {
-      cause = link.words.error(error);
+      cause = link.redactor.error(error);
     });
     channel.on("close", () => reject(cause ?? new Error("its channel or connection was closed")));
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });
     const begun = Promise.all([channel.prefetch(PREFETCH, false), channel.consume(this.#queue, take)]);
-    answered(link, this.#host.requestTimeoutMs, `consume from queue "${this.#queue}"`, begun).catch(reject);
+    answered(link, this.#dependencies.requestTimeoutMs, `consume from queue "${this.#queue}"`, begun).catch(reject);
     return promise;
   }
 
-  /** All with one priority, or a marker might overtake a record. */
+  /** All messages have one priority, because a marker must not overtake a record. */
   #publish(id: string, contentType: string, text: string, ttlMs?: number): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const body = Buffer.from(text);
@@ -166,7 +171,7 @@ export class QueueLog implements QuarantineLog {
       delayMs: 0,
       ttlMs,
     };
-    this.#host.send(this.#of, [message], (_index, result) => {
+    this.#dependencies.send(this.#of, [message], (_index, result) => {
       if (result.status === "confirmed") resolve();
       else {
         const reason = result.status === "rejected" ? result.error : result.cause;
@@ -180,13 +185,13 @@ export class QueueLog implements QuarantineLog {
 function tooMany(where: string): MessagingError {
   return new MessagingError(
     "overloaded",
-    `${where} holds more than the ${PREFETCH} records that can be read at a time; the oldest leave it a day after they were written`,
+    `${where} has more than the ${PREFETCH} records that can be read at once; records expire a day after they were written`,
   );
 }
 
 function tooMuch(where: string, queue: string): MessagingError {
   return new MessagingError(
     "overloaded",
-    `${where} holds more than the ${MOST_BYTES / 1024 / 1024} MiB that are read at a time: others than anybroker write to it. See who may, and purge the queue "${queue}"; what is on it leaves it a day after it was written`,
+    `${where} has more than the ${MAX_BYTES / 1024 / 1024} MiB that are read at once: other programs write to it. Check who may, and purge the queue "${queue}"; its messages expire after a day`,
   );
 }

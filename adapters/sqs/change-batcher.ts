@@ -11,122 +11,122 @@ import {
   isUnanswered,
   isUnauthorized,
 } from "./errors.ts";
-import { MOST_ENTRIES } from "./publisher.ts";
+import { MAX_ENTRIES } from "./publisher.ts";
 
-const AGAIN: BackoffTimes = Object.freeze({ firstMs: 200, maxMs: 5_000 });
+const RETRY: BackoffTimes = Object.freeze({ firstMs: 200, maxMs: 5_000 });
 
-interface Kept {
+interface WaitingChange {
   readonly change: Change;
   readonly answered: (answer: "done" | "gone" | MessagingError) => void;
   error: MessagingError;
 }
 
 /**
- * Changes of one sort that SQS refuses, or does not answer for, for a reason that is none of theirs: a right that is
- * missing, a token that has expired, throttling that lasts. They are tried again, ten of them first, until SQS takes them or
- * says that the message is not ours any more.
+ * Changes of one kind that SQS refuses, or does not answer, for a reason outside of them: a missing permission, an
+ * expired token, lasting throttling. It retries them, the oldest ten first, until SQS accepts them or says that the
+ * lease is gone.
  */
-class KeptChanges {
+class WaitingChanges {
   readonly #target: ChangeTarget;
   readonly #changed: (cause: MessagingError | undefined) => void;
-  readonly #kept = new Set<Kept>();
+  readonly #waiting = new Set<WaitingChange>();
   #failures = 0;
   #timer: NodeJS.Timeout | undefined;
   #trying: Promise<void> = Promise.resolve();
   #ended = false;
 
-  /** `changed` is told why there are any, and with nothing when there are none any more. */
+  /** `changed` gets the reason while there are such changes, and undefined when there are none. */
   constructor(target: ChangeTarget, changed: (cause: MessagingError | undefined) => void) {
     this.#target = target;
     this.#changed = changed;
   }
 
-  /** Why some are kept: what comes now would fare the same. */
+  /** Why changes wait; new ones would fail in the same way. */
   get cause(): MessagingError | undefined {
-    const [first] = this.#kept;
+    const [first] = this.#waiting;
     return first?.error;
   }
 
-  /** Keeps a change. Resolves with its answer, or with what stood against it when it was given up. */
+  /** Adds a change. Resolves with its answer, or with the last error if it is given up. */
   keep(change: Change, error: MessagingError): Promise<"done" | "gone" | MessagingError> {
     if (this.#ended) return Promise.resolve(error);
     return new Promise((answered) => {
-      this.#kept.add({ change, answered, error });
-      this.#tell();
+      this.#waiting.add({ change, answered, error });
+      this.#reportCause();
       this.#tryLater();
     });
   }
 
-  /** Tries once more, and gives up what is left then. */
+  /** Tries once more, and gives up the rest. */
   async end(): Promise<void> {
     this.#ended = true;
     clearTimeout(this.#timer);
     await this.#trying;
     await this.#try();
-    for (const kept of this.#kept) this.#answer(kept, kept.error);
+    for (const waiting of this.#waiting) this.#answer(waiting, waiting.error);
   }
 
-  #tell(): void {
+  #reportCause(): void {
     this.#changed(this.cause);
   }
 
   #tryLater(): void {
-    if (this.#timer !== undefined || this.#ended || this.#kept.size === 0) return;
-    const wait = backoffMs(++this.#failures, AGAIN);
+    if (this.#timer !== undefined || this.#ended || this.#waiting.size === 0) return;
+    const wait = backoffMs(++this.#failures, RETRY);
     this.#timer = setTimeout(() => {
       this.#trying = this.#try().then(() => {
         this.#timer = undefined;
-        if (this.#kept.size === 0) this.#failures = 0;
+        if (this.#waiting.size === 0) this.#failures = 0;
         this.#tryLater();
       });
     }, wait);
   }
 
-  /** Ten at a time, as long as SQS says something of each. */
+  /** Tries ten at a time, as long as SQS answers for each. */
   async #try(): Promise<void> {
     const now = Date.now();
-    for (const kept of this.#kept) {
-      if (kept.change.until !== undefined && kept.change.until <= now) this.#answer(kept, kept.error);
+    for (const waiting of this.#waiting) {
+      if (waiting.change.until !== undefined && waiting.change.until <= now) this.#answer(waiting, waiting.error);
     }
-    const left = [...this.#kept];
+    const left = [...this.#waiting];
     for (let stopped = false; left.length > 0 && !stopped; ) {
-      const batch = left.splice(0, MOST_ENTRIES);
+      const batch = left.splice(0, MAX_ENTRIES);
       const answers = await requestChanges(
         this.#target,
         batch.map(({ change }) => change),
       );
-      for (const [index, kept] of batch.entries()) {
+      for (const [index, waiting] of batch.entries()) {
         const answer = answers[index];
         if (answer === undefined) continue;
-        if (answer.kind === "done" || answer.kind === "gone") this.#answer(kept, answer.kind);
+        if (answer.kind === "done" || answer.kind === "gone") this.#answer(waiting, answer.kind);
         else {
-          kept.error = answer.error;
+          waiting.error = answer.error;
           stopped ||= answer.whole;
         }
       }
     }
-    this.#tell();
+    this.#reportCause();
   }
 
-  #answer(kept: Kept, answer: "done" | "gone" | MessagingError): void {
-    this.#kept.delete(kept);
-    kept.answered(answer);
+  #answer(waiting: WaitingChange, answer: "done" | "gone" | MessagingError): void {
+    this.#waiting.delete(waiting);
+    waiting.answered(answer);
   }
 }
 
-/** A receipt, and for how many seconds the message is to be invisible from now on; none to delete it. */
+/** A change of one message: a new visibility timeout, or its deletion if there is none. */
 export interface Change {
   readonly receipt: string;
   readonly visibilitySeconds?: number;
-  /** From when on it does itself what it asks for, in milliseconds since 1970; undefined if it never does. */
+  /** When the change happens without a request, in milliseconds since 1970; undefined if never. */
   readonly until?: number;
 }
 
 /**
  * - `done`: SQS did it.
- * - `gone`: SQS said that the message is not ours any more.
- * - `again`: SQS did not say, or cannot for the moment; the next try may well do it.
- * - `refused`: SQS refuses it, for a reason that lasts and has nothing to do with whose the message is.
+ * - `gone`: the lease is gone, or the message.
+ * - `again`: SQS did not answer, or cannot do it for the moment; another try may succeed.
+ * - `refused`: SQS refuses it for a reason that lasts and does not concern the lease.
  */
 type ChangeAnswer =
   | { readonly kind: "done" }
@@ -134,26 +134,26 @@ type ChangeAnswer =
   | {
       readonly kind: "again" | "refused";
       readonly error: MessagingError;
-      /** Whether that was said of the request, and not of this change alone. */
+      /** Whether the answer is for the whole request, not for this change alone. */
       readonly whole: boolean;
     };
 
 const DONE: ChangeAnswer = Object.freeze({ kind: "done" });
 const GONE: ChangeAnswer = Object.freeze({ kind: "gone" });
 
-/** What a request needs of its queue. */
+/** What a request needs to know of its queue. */
 export interface ChangeTarget {
   readonly client: SQSClient;
   readonly url: string;
-  /** Names the source in messages to people. */
+  /** The source's name in error messages. */
   readonly where: string;
-  /** SQS did not take a request. */
+  /** SQS did not answer a request. */
   unanswered(cause: unknown): void;
   /** The queue is gone. */
   missing(): void;
 }
 
-/** Asks for changes of one sort, ten at most, and has an answer for each, in order. Never rejects. */
+/** Sends at most ten changes of one kind, and returns an answer for each, in order. Never rejects. */
 async function requestChanges(target: ChangeTarget, changes: readonly Change[]): Promise<readonly ChangeAnswer[]> {
   const deletes = changes[0]?.visibilitySeconds === undefined;
   const what = `${deletes ? "deleting" : "changing the visibility of"} messages of ${target.where}`;
@@ -168,7 +168,7 @@ async function requestChanges(target: ChangeTarget, changes: readonly Change[]):
   } catch (error) {
     if (isGone(errorName(error), String((error as Error | null)?.message ?? ""))) {
       if (changes.length === 1) return [GONE];
-      // One of them, and SQS does not say which.
+      // One of them is gone, and SQS does not say which.
       return (await Promise.all(changes.map((change) => requestChanges(target, [change])))).flat();
     }
     if (isUnanswered(error)) target.unanswered(error);
@@ -196,21 +196,21 @@ function entryAnswer(what: string, code: string, senderFault: boolean, message: 
   return { kind, error: asMessagingError(what, cause), whole: false };
 }
 
-const MOST_TRIES = 5;
+const MAX_TRIES = 5;
 const FIRST_WAIT_MS = 50;
-/** For so long others gather behind a delete at most: leases run on meanwhile. */
-const MOST_GATHERING_MS = 200;
+/** The longest time that deletes wait for others: leases continue to run. */
+const MAX_BATCH_WAIT_MS = 200;
 
-/** That SQS did it, that the message is not ours any more, or what stands against knowing either. */
+/** The result of a change: SQS did it, the lease is gone, or an error says why neither is known. */
 export type Changed = "done" | "gone" | MessagingError;
 
-/** What is done to messages: they are deleted, or hidden for a while. */
-type ChangeSort = "delete" | "hide";
+/** Deletes messages, or changes their visibility. */
+type ChangeKind = "delete" | "hide";
 
-/** A change on its way, and where its answer goes. */
+/** A change in progress. */
 interface Entry {
   readonly change: Change;
-  /** Whether it is tried until SQS takes it, and not a few times only. */
+  /** Whether it is retried until SQS accepts it, not only a few times. */
   readonly keep: boolean;
   readonly answered: (changed: Changed) => void;
 }
@@ -222,50 +222,50 @@ interface Failed {
 }
 
 /**
- * Deletes and hides messages in batches of ten, every entry with an answer of its own.
+ * Deletes and hides messages in batches of ten, with a result for each.
  *
- * What is to be hidden goes at once. So do ten deletes; fewer go at once while no delete is under way, and gather
- * otherwise, until they are ten or what is under way has its answer, a moment at most. So a lone delete waits for nothing,
- * and batches grow with the load.
+ * Changes of visibility are sent at once, and ten deletes too. Fewer deletes are sent at once if no delete is in
+ * progress; otherwise they wait until they are ten or the one in progress has its answer, for a moment at most. So a
+ * single delete does not wait, and batches grow with the load.
  */
-export class Settling {
+export class ChangeBatcher {
   readonly #target: ChangeTarget;
-  readonly #kept: Readonly<Record<ChangeSort, KeptChanges>>;
-  #gathered: Entry[] = [];
+  readonly #waiting: Readonly<Record<ChangeKind, WaitingChanges>>;
+  #deletes: Entry[] = [];
   #deleting = 0;
 
-  /** `held` is told what keeps changes of a sort from going through, and with nothing when they do again. */
-  constructor(target: ChangeTarget, held: (sort: ChangeSort, cause: MessagingError | undefined) => void) {
+  /** `onWaiting` gets the reason while changes of a kind do not succeed, and undefined when they do again. */
+  constructor(target: ChangeTarget, onWaiting: (kind: ChangeKind, cause: MessagingError | undefined) => void) {
     this.#target = target;
-    this.#kept = {
-      delete: new KeptChanges(target, (cause) => held("delete", cause)),
-      hide: new KeptChanges(target, (cause) => held("hide", cause)),
+    this.#waiting = {
+      delete: new WaitingChanges(target, (cause) => onWaiting("delete", cause)),
+      hide: new WaitingChanges(target, (cause) => onWaiting("hide", cause)),
     };
   }
 
-  /** What became of each, in order. Those to `keep` are tried until SQS takes them or the end, others a few times. */
+  /** Returns the results in order. With `keep` it retries until SQS accepts or `end`, otherwise a few times. */
   apply(changes: readonly Change[], keep: boolean): Promise<readonly Changed[]> {
     const hidden: Entry[] = [];
     const answers = changes.map((change) => {
-      const kept = this.#keptOf(change);
-      // What SQS refuses now it would refuse for this one too.
-      if (keep && kept.cause !== undefined) return kept.keep(change, kept.cause);
+      const waiting = this.#waitingOf(change);
+      // This change would be refused too.
+      if (keep && waiting.cause !== undefined) return waiting.keep(change, waiting.cause);
       return new Promise<Changed>((answered) => {
-        (change.visibilitySeconds === undefined ? this.#gathered : hidden).push({ change, keep, answered });
+        (change.visibilitySeconds === undefined ? this.#deletes : hidden).push({ change, keep, answered });
       });
     });
-    while (hidden.length > 0) this.#begin(hidden.splice(0, MOST_ENTRIES));
+    while (hidden.length > 0) this.#begin(hidden.splice(0, MAX_ENTRIES));
     this.#delete();
     return Promise.all(answers);
   }
 
-  /** Tries what is kept once more, and gives it up. */
+  /** Tries the waiting changes once more, and gives them up. */
   async end(): Promise<void> {
-    await Promise.all([this.#kept.delete.end(), this.#kept.hide.end()]);
+    await Promise.all([this.#waiting.delete.end(), this.#waiting.hide.end()]);
   }
 
-  #keptOf({ visibilitySeconds }: Change): KeptChanges {
-    return this.#kept[visibilitySeconds === undefined ? "delete" : "hide"];
+  #waitingOf({ visibilitySeconds }: Change): WaitingChanges {
+    return this.#waiting[visibilitySeconds === undefined ? "delete" : "hide"];
   }
 
   async #begin(batch: readonly Entry[]): Promise<void> {
@@ -273,18 +273,18 @@ export class Settling {
   }
 
   #delete(): void {
-    while (this.#gathered.length >= MOST_ENTRIES || (this.#gathered.length > 0 && this.#deleting === 0)) {
-      const over = this.#underWay();
-      this.#try(this.#gathered.splice(0, MOST_ENTRIES)).then((left) => {
-        // What is tried again later keeps nobody waiting.
+    while (this.#deletes.length >= MAX_ENTRIES || (this.#deletes.length > 0 && this.#deleting === 0)) {
+      const over = this.#countDelete();
+      this.#try(this.#deletes.splice(0, MAX_ENTRIES)).then((left) => {
+        // A later retry keeps no other delete waiting.
         over();
         this.#finish(left);
       });
     }
   }
 
-  /** Counts a delete as under way until it is said to be over, or has taken too long for others to wait. */
-  #underWay(): () => void {
+  /** Counts a delete as in progress until the returned function is called, or for a moment at most. */
+  #countDelete(): () => void {
     let counted = true;
     this.#deleting++;
     const over = (): void => {
@@ -294,22 +294,22 @@ export class Settling {
       this.#deleting--;
       this.#delete();
     };
-    const timer = setTimeout(over, MOST_GATHERING_MS);
+    const timer = setTimeout(over, MAX_BATCH_WAIT_MS);
     return over;
   }
 
-  /** Tries what has been tried once until SQS has an answer, or has been asked often enough in a row. */
+  /** Retries failed changes a few times in a row. */
   async #finish(batch: readonly Failed[]): Promise<void> {
     let left = batch;
-    for (let tries = 1; left.length > 0 && tries < MOST_TRIES; tries++) {
+    for (let tries = 1; left.length > 0 && tries < MAX_TRIES; tries++) {
       await new Promise((resolve) => setTimeout(resolve, FIRST_WAIT_MS * 2 ** tries));
       left = await this.#try(left.map(({ entry }) => entry));
     }
-    // A change that fails alone is not worth the others of its batch, who wait for it.
+    // A change that fails alone must not delay the others of its batch.
     for (const { entry, error, whole } of left) this.#refused(entry, error, whole && entry.keep);
   }
 
-  /** Those that may well be done at the next try. */
+  /** Tries changes, and returns those whose next try may succeed. */
   async #try(batch: readonly Entry[]): Promise<readonly Failed[]> {
     const answers = await requestChanges(
       this.#target,
@@ -327,7 +327,7 @@ export class Settling {
   }
 
   #refused({ change, answered }: Entry, error: MessagingError, keep: boolean): void {
-    if (keep) this.#keptOf(change).keep(change, error).then(answered);
+    if (keep) this.#waitingOf(change).keep(change, error).then(answered);
     else answered(error);
   }
 }

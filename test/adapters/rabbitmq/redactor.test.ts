@@ -2,8 +2,8 @@
 import { inspect } from "node:util";
 import { expect, test } from "vitest";
 import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
+import { Redactor } from "../../../adapters/rabbitmq/redactor.ts";
 import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
-import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
 import { createBroker } from "../../../core/create-broker.ts";
 import { queue } from "../../../core/destination.ts";
 import { type Script, scriptedServer } from "./scripted-server.ts";
@@ -73,7 +73,7 @@ test.each([
   ['got {\\"card\\":\\"4711\\"}', "got …"],
   ['{amqp_error,internal_error,<<"4711">>,none}', "{amqp_error,internal_error,…"],
 ])("a message that a server repeats is not shown: %s", (text, shown) => {
-  expect(new ServerWords("ada").text(new Error(text))).toBe(shown);
+  expect(new Redactor("ada").text(new Error(text))).toBe(shown);
 });
 
 test.each([
@@ -82,7 +82,7 @@ test.each([
   "connect ECONNREFUSED [::1]:5672",
   "Channel closed by server: 404 (NOT-FOUND) with message \"NOT_FOUND - no exchange 'placed' in vhost '/'\"",
 ])("what RabbitMQ says of itself is shown: %s", (text) => {
-  expect(new ServerWords("ada").text(new Error(text))).toBe(text);
+  expect(new Redactor("ada").text(new Error(text))).toBe(text);
 });
 
 test("of a version only its numbers are read", () => {
