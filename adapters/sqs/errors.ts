@@ -1,9 +1,8 @@
 import type { SendResult } from "../../core/adapter.ts";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
 import { AnswerShapeError } from "./connection.ts";
-import { CredentialsError, isCredentialsError } from "./credentials.ts";
+import { CredentialsError, isCredentialsError, rememberSent, withoutSent } from "./credentials.ts";
 import { shownCode, shownRequestId, shownText } from "./message-codec.ts";
-import { rememberSent, withoutSent } from "./own-secrets.ts";
 
 /** The fields of an AWS SDK error that are read. */
 interface AwsError {

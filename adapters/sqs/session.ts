@@ -35,9 +35,8 @@ import { Publisher } from "./publisher.ts";
 import { SqsQuarantineLog } from "./quarantine-log.ts";
 import { Requeues, SqsReceiver } from "./receiver.ts";
 import { Registry } from "./registry.ts";
-import { reappears, SubscriptionWatch } from "./subscription-watch.ts";
 import { removeAll } from "./topology/queues.ts";
-import { TopologyKeeper } from "./topology/topics.ts";
+import { reappears, SubscriptionWatch, TopologyKeeper } from "./topology/topics.ts";
 import { watchTopic } from "./watching.ts";
 
 const PROBE_MS = 500;
