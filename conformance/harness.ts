@@ -70,10 +70,10 @@ export interface Harness {
   /** Other senders, for the case about what copies keep of theirs. */
   readonly foreign?: ForeignSender;
   /**
-   * The names of everything that stands on the broker: queues, topics, subscriptions, groups. Where the broker is shared,
+   * The names of everything that exists on the broker: queues, topics, subscriptions, groups. Where the broker is shared,
    * those that hold `namePrefix`, and those that nobody named.
    */
-  readonly standing?: () => Promise<readonly string[]>;
+  readonly existing?: () => Promise<readonly string[]>;
   /** How long any one condition is waited for, in milliseconds. Default 60,000. */
   readonly patienceMs?: number;
   /** How long everything may take to come back after a restart of the broker, in milliseconds. Default 180,000. */

@@ -9,9 +9,9 @@ import {
 } from "../../core/address.ts";
 import type { ConformanceCase } from "../case.ts";
 import type { CaseContext } from "../context.ts";
+import { existing, nothingNewExists } from "../existing.ts";
 import { failureOf } from "../refusals.ts";
 import { outgoing, Seam } from "../seam.ts";
-import { nothingNewStands, standing } from "../standing.ts";
 
 /** A queue, and a topic with a subscription where there are topics. */
 interface Things {
@@ -29,7 +29,7 @@ async function removal(context: CaseContext): Promise<void> {
   const others = await opened(context);
   await others.declare(kept.topology);
   await fill(context, others, kept);
-  const before = await standing(context);
+  const before = await existing(context);
   const maker = await opened(context);
   await maker.declare(doomed.topology);
   await fill(context, maker, doomed);
@@ -40,7 +40,7 @@ async function removal(context: CaseContext): Promise<void> {
   await remove(remover.adapter, doomed.topology);
   for (const place of doomed.places) await gone(context, remover, place);
   for (const target of doomed.targets) await refused(context, remover, target);
-  await nothingNewStands(context, before);
+  await nothingNewExists(context, before);
   await remove(remover.adapter, doomed.topology);
   await remove(remover.adapter, things(context, "never").topology);
   for (const place of kept.places) await holds(context, others, place, 1);

@@ -10,9 +10,9 @@ import { describeAddress, type QueueAddress, type Source, type TopicAddress } fr
 import type { MessagingError } from "../../core/errors.ts";
 import type { ConformanceCase } from "../case.ts";
 import type { CaseContext } from "../context.ts";
+import { existing, nothingNewExists } from "../existing.ts";
 import { codeOf, failureOf } from "../refusals.ts";
 import { type Inbox, outgoing, Seam } from "../seam.ts";
-import { nothingNewStands, standing } from "../standing.ts";
 
 const SENT = 20;
 
@@ -96,7 +96,7 @@ interface Scene {
 async function watched(context: CaseContext, { seam, watcher, of, takers, subscriptions = [] }: Scene): Promise<void> {
   const past = outgoing({ id: context.id() });
   await seam.confirmed(of, [past]);
-  const before = await standing(context);
+  const before = await existing(context);
   const sight = new Sight();
   const end = await watchOf(watcher.adapter, of, sight);
   const shown = Array.from({ length: SENT }, (_, n) => message(context.id(), n));
@@ -108,7 +108,7 @@ async function watched(context: CaseContext, { seam, watcher, of, takers, subscr
     await codeOf("watching what does not stand", watchOf(watcher.adapter, missing, new Sight())),
     "not-found",
   );
-  await nothingNewStands(context, before);
+  await nothingNewExists(context, before);
   const unseen = outgoing({ id: context.id() });
   await seam.confirmed(of, [unseen]);
   const ids = [past, ...shown, unseen].map(({ id }) => id);

@@ -111,7 +111,7 @@ export class ConsumerHealth {
 }
 
 /**
- * Lets one consumer of a broker at a time run a suspect message alone. A process crashes as a whole, so messages that
+ * Lets one consumer of a broker at a time run a quarantined message alone. A process crashes as a whole, so messages that
  * run side by side in two consumers would share the blame.
  */
 export class ExclusiveTurn {

@@ -4,7 +4,7 @@ import { type BrokerInternals, internalsOf } from "../../core/broker-internals.t
 import { checkInteger, checkOptions, LONGEST_MS, optionalText } from "../../core/checks.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { observe } from "../../core/foreign.ts";
-import { type RetryPolicy, type Retry, retryPolicy } from "../../core/retry-policy.ts";
+import { type Retry, type RetryPolicy, retryPolicy } from "../../core/retry-policy.ts";
 import { cleanSettings } from "../../core/stores.ts";
 import type { OutboxStore } from "./store.ts";
 

@@ -78,7 +78,7 @@ describeKafka("dead letters on Kafka", (broker) => {
   };
 
   test("stand until they are acknowledged, in order, and are counted exactly", async () => {
-    const address = await declared("standing");
+    const address = await declared("existing");
     await send(address, "a", "b", "c", "d");
     expect(await count(address)).toBe(4);
     const first = await receive(address);

@@ -3,7 +3,7 @@ import { paginateListQueues, SQSClient } from "@aws-sdk/client-sqs";
 import type { RunningSQS } from "../../brokers/sqs/running-sqs.ts";
 
 /** The queues, topics and subscriptions of one suite. */
-export async function standingOnSQS(
+export async function existingOnSQS(
   { url: endpoint, region, credentials }: RunningSQS,
   namePrefix: string,
   hasTopics: boolean,
@@ -11,18 +11,18 @@ export async function standingOnSQS(
   const clientOptions = { endpoint, region, credentials };
   const sqs = new SQSClient(clientOptions);
   const sns = new SNSClient(clientOptions);
-  const standing: (string | undefined)[] = [];
+  const existing: (string | undefined)[] = [];
   try {
     const queues = paginateListQueues({ client: sqs, pageSize: 1_000 }, { QueueNamePrefix: namePrefix });
-    for await (const { QueueUrls = [] } of queues) standing.push(...QueueUrls);
+    for await (const { QueueUrls = [] } of queues) existing.push(...QueueUrls);
     if (hasTopics) {
       const topics = paginateListTopics({ client: sns }, {});
-      for await (const { Topics = [] } of topics) standing.push(...Topics.map(({ TopicArn }) => TopicArn));
+      for await (const { Topics = [] } of topics) existing.push(...Topics.map(({ TopicArn }) => TopicArn));
       const subscriptions = paginateListSubscriptions({ client: sns }, {});
       for await (const { Subscriptions = [] } of subscriptions)
-        standing.push(...Subscriptions.map(({ Endpoint, SubscriptionArn }) => `${SubscriptionArn} to ${Endpoint}`));
+        existing.push(...Subscriptions.map(({ Endpoint, SubscriptionArn }) => `${SubscriptionArn} to ${Endpoint}`));
     }
-    return standing.flatMap((name) => (name?.includes(namePrefix) ? [name] : []));
+    return existing.flatMap((name) => (name?.includes(namePrefix) ? [name] : []));
   } finally {
     sqs.destroy();
     sns.destroy();

@@ -1,7 +1,7 @@
 import { Kafka, logLevel } from "kafkajs";
 
 /** The topics and groups of one suite. */
-export async function standingOnKafka(brokers: readonly string[], namePrefix: string): Promise<readonly string[]> {
+export async function existingOnKafka(brokers: readonly string[], namePrefix: string): Promise<readonly string[]> {
   const admin = new Kafka({
     brokers: [...brokers],
     clientId: "anybroker-tests",
