@@ -1,4 +1,5 @@
-import { type Adapter, createBroker, HEADER, type OutgoingMessage, type Queue, queue } from "anybroker";
+import { type Adapter, createBroker, type Queue, queue } from "anybroker";
+import { HEADER, type OutgoingMessage } from "anybroker/adapter";
 import { deadLetters } from "anybroker/dead-letters";
 import { internalsOf } from "../core/broker-internals.ts";
 import { headerBytes } from "../core/system-headers.ts";

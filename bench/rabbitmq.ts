@@ -1,5 +1,4 @@
-import type { ChannelModel, ConfirmChannel } from "amqplib";
-import { connect } from "amqplib";
+import { type ChannelModel, type ConfirmChannel, connect } from "amqplib";
 import { createBroker, type Queue } from "anybroker";
 import { rabbitmq } from "anybroker/rabbitmq";
 import { freshQueue, ORDER, type Order } from "./body.ts";

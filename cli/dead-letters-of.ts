@@ -41,29 +41,28 @@ export const WHOSE = {
 export const FILTER = {
   type: "string",
   array: true,
-  describe: "Which: all, or as in: reason = attempts and age '>' 1h",
+  describe: "all, or conditions: reason = attempts and age '>' 1h",
 } as const;
 
 /** The exits of every `dlq` command. */
 export const DLQ_EXITS = {
-  data: "the filter cannot be read",
-  "not-found": "the destination is not there",
-  unavailable: "the broker cannot be reached",
-  "not-allowed": "it refuses the login, or the right to read",
+  data: "",
+  "not-found": "",
+  unavailable: "",
+  "not-allowed": "",
 } as const;
 
 /** The JSON of every `dlq` command. */
 export const DLQ_JSON = {
-  broker: "the broker as it was chosen, without secrets",
-  destination: "whose dead letters: `orders`, `order.placed..billing`",
+  broker: "",
+  destination: "",
 } as const;
 
 /** The JSON of commands that read entries. */
 export const LOOK_JSON = {
-  held: "whether the entries were taken and given back to be looked at, because the broker cannot be read otherwise",
-  complete: "whether everything that stands was seen, as far as the broker tells",
-  elsewhere:
-    "how many others hold that could not be seen, such as another run; null where they hold some and the broker does not tell how many",
+  held: "",
+  complete: "",
+  elsewhere: "",
 } as const;
 
 /** A scan does not wait long for what others hold. It reports it instead. */
@@ -182,8 +181,8 @@ export function ageText(time: string | null, now: number): string {
 
 /** The options of commands that edit dead letters. */
 export const EDIT_OPTIONS = {
-  patch: { type: "string", describe: "Edit each: a JSON patch (RFC 6902), or the file that holds one" },
-  script: { type: "string", describe: "Edit each: a module that exports (body, entry) => newBody by default" },
+  patch: { type: "string", describe: "Edit each: a JSON patch (RFC 6902) or its file" },
+  script: { type: "string", describe: "Edit each: a module with the default export (body, entry) => newBody" },
 } as const;
 
 const LARGEST_BODY = 16 * 1024 * 1024;

@@ -22,20 +22,19 @@ export type ExitName = keyof typeof EXIT;
 
 /** What each means, for people. */
 export const EXIT_MEANING: Readonly<Record<ExitName, string>> = Object.freeze({
-  done: "everything that was asked for is done",
-  partly:
-    "some of it is done and some is not, because messages failed or somebody stopped it; the output says what is left",
-  usage: "the command line is wrong, or an answer is needed and nobody can be asked: give `--yes`",
-  data: "what was given is wrong: a body, a filter, a plan; or the broker refused the message",
-  "no-input": "a file that was named cannot be read",
-  "not-found": "a destination, a dead letter or a row is not there",
-  unavailable: "the broker or store cannot be reached, lacks what is asked of it, or a package is missing",
-  internal: "a mistake of anybroker itself; please report it, with `--verbose`",
-  "cannot-create": "a file, or the output, cannot be written",
-  "try-again": "the broker was too slow or too busy, or somebody else holds it; nothing is wrong with the command",
-  "not-allowed": "the broker refuses the login or the right, or the question was answered with no",
-  configuration: "the configuration file is wrong, or the broker holds something else than is declared",
-  interrupted: "stopped by Ctrl-C before anything was done",
+  done: "all is done",
+  partly: "some is done, and some failed or is left",
+  usage: "the command line is wrong, or `--yes` is missing without a terminal",
+  data: "a body, filter or plan is wrong, or the broker refused the message",
+  "no-input": "a file cannot be read",
+  "not-found": "a destination, dead letter, run or row does not exist",
+  unavailable: "the broker or store cannot be reached or lacks a capability; a package is missing",
+  internal: "a defect of anybroker: report it, with `--verbose`",
+  "cannot-create": "a file or the output cannot be written",
+  "try-again": "the broker was too slow or busy, or another process holds the messages",
+  "not-allowed": "the broker or store refuses the login or a right, or the answer was no",
+  configuration: "the configuration is wrong, two destinations contradict each other, or the broker differs from it",
+  interrupted: "stopped before anything was done",
 });
 
 /** The exit of each error code. Exhaustive: a new code needs an exit to compile. */
@@ -50,6 +49,7 @@ const OF_CODE: Readonly<Record<MessagingErrorCode, ExitName>> = Object.freeze({
   refused: "data",
   overloaded: "try-again",
   timeout: "try-again",
+  aborted: "try-again",
   closed: "try-again",
   unreachable: "unavailable",
   unauthorized: "not-allowed",

@@ -3,7 +3,7 @@ import { open, stat } from "node:fs/promises";
 import { Socket } from "node:net";
 import { dirname, resolve } from "node:path";
 import { addAbortSignal, Readable } from "node:stream";
-import { inexactNumbers } from "../core/exact-numbers.ts";
+import { inexactNumbers } from "../core/codec.ts";
 import { replaceFile } from "../core/private-files.ts";
 import type { Context } from "./context.ts";
 import { CommandError } from "./exit-codes.ts";

@@ -8,21 +8,21 @@ import type { Ended } from "./verb.ts";
 
 /** The exits of every `migrate` command. */
 export const MIGRATE_EXITS = {
-  unavailable: "the state store, or a broker, cannot be reached",
-  "not-allowed": "one of them refuses the login or a right",
-  configuration: "the migration was begun with other destinations",
+  unavailable: "",
+  "not-allowed": "",
+  configuration: "the migration began with other destinations",
 } as const;
 
 /** The JSON of commands that show the status. */
 export const STATUS_JSON = {
-  name: "the migration's name",
-  revision: "counted up with every change",
-  step: "`new`, `prepared`, `consuming`, `publishing`, `bridged`, `proven` or `retired`",
-  share: "percent of the keys that are published to the new broker",
-  pending: "what is announced and not in force: `step`, `share`, `since`, `by`, `waitingFor`; else null",
-  accepted: "what is lost and was accepted, by name",
-  instances: "the instances of the services: `instance`, `upToDate`, `problem`, `remainingMs`",
-  history: "the last changes, oldest first: `at`, `by`, `what`, `step`, `share`",
+  name: "",
+  revision: "",
+  step: "",
+  share: "",
+  pending: "the announced change: `step`, `share`, `since`, `by`, `waitingFor`",
+  accepted: "",
+  instances: "`instance`, `upToDate`, `problem`, `remainingMs`",
+  history: "`at`, `by`, `what`, `step`, `share`",
 } as const;
 
 /** Makes the configuration's migration control, calls `use`, and always closes it. Throws a `CommandError` without one. */
@@ -96,14 +96,14 @@ interface Changing {
 
 /** The additional JSON of `advance` and `rollback`. */
 export const CHANGE_JSON = {
-  dryRun: "whether nothing was changed because of `--dry-run`",
-  from: "the step and share before: `step`, `share`",
+  dryRun: "",
+  from: "before: `step`, `share`",
 } as const;
 
 /** The exits of `advance` and `rollback`. */
 export const CHANGE_EXITS = {
-  partly: "it was stopped, or not everybody took it over in time: it is announced, and the same command goes on",
-  "try-again": "somebody else changed it at the same time, or the old broker did not become empty",
+  partly: "the same command continues",
+  "try-again": "also: the source broker did not become empty",
 } as const;
 
 /** Asks, changes, and reports the status. An interrupted change stays announced. */

@@ -9,13 +9,13 @@ export interface NamedOutbox {
 }
 
 /** The option that names an outbox. */
-export const OUTBOX = { type: "string", describe: "Which of the configuration; not needed if there is one" } as const;
+export const OUTBOX = { type: "string", describe: "Which one, if the configuration has several" } as const;
 
 /** The exits of every `outbox` command. */
 export const OUTBOX_EXITS = {
-  unavailable: "the database cannot be reached",
-  "not-allowed": "it refuses the login or a right",
-  "not-found": "it has no tables of an outbox",
+  unavailable: "",
+  "not-allowed": "",
+  "not-found": "also: there are no tables of an outbox",
 } as const;
 
 /** All outboxes of the configuration, or the named one. Throws a `CommandError` if there are none. */

@@ -158,9 +158,9 @@ const WIDEST = 100;
 /** The argument of yargs' completion script. */
 const COMPLETION = "--get-yargs-completions";
 const COMMON = {
-  config: { type: "string", describe: "The configuration file; else anybroker.config.ts (.mts, .js, .mjs) here" },
-  broker: { type: "string", describe: "A broker of the configuration by name, or a URL; else BROKER_URL" },
-  json: { type: "boolean", default: false, describe: "The result as JSON, and errors too" },
+  config: { type: "string", describe: "The configuration file. Default: anybroker.config.ts (.mts, .js, .mjs) here" },
+  broker: { type: "string", describe: "A broker of the configuration by name, or a URL. Default: BROKER_URL" },
+  json: { type: "boolean", default: false, describe: "Results and errors as JSON" },
   verbose: { type: "boolean", default: false, describe: "Errors with stacks and causes" },
 } as const;
 
@@ -237,7 +237,7 @@ function parserOf(
     .exitProcess(false)
     .strict()
     .recommendCommands()
-    .completion("completion", "Print a script for the shell that completes commands (bash, zsh)")
+    .completion("completion", "Print a completion script (bash, zsh)")
     .help()
     .alias("help", "h")
     .version(ownVersion())

@@ -94,23 +94,22 @@ interface Carrying {
 
 /** The JSON of `dlq replay` and `dlq discard`. */
 export const RUN_JSON = {
-  plan: "what was planned: `run`, `filter`, `plannedAt`, `count`, `destinations`, `refused` (`why`, `count`, `example`), `beyondLimit`, `to`, `by`, `rate`, `ramp`, `edit`, `groups` (`group`, `errorClass`, `error`, `count`), `held`, `complete`, `elsewhere`",
-  dryRun: "whether it ended with the plan because of `--dry-run`",
-  planFile: "the file in which the plan is kept, for `--resume` and `dlq report`; null if it was not kept",
-  journal: "the file with a line for each message, beside the plan; null if nothing was run",
-  goOn: "the command that goes on with what is left; null if nothing is",
+  plan: "`run`, `filter`, `plannedAt`, `count`, `destinations`, `refused` (`why`, `count`, `example`), `beyondLimit`, `to`, `by`, `rate`, `ramp`, `edit`, `groups` (`group`, `errorClass`, `error`, `count`), `held`, `complete`, `elsewhere`",
+  dryRun: "",
+  planFile: "a file for `--resume` and `dlq report`",
+  journal: "",
+  goOn: "the command that continues with what is left",
   result:
-    "null if nothing was run; else `done`, `failed`, `left`, `missing` and `missingWhy` (`handled`, `dead-again`, `removed`, `unknown`), `missed` (`id`, `messageId`, `why`, `now`; the first 100), `cameBack`, `unproven`, `stopped` (null, `cancelled`, `failed-again`, `unhandled`, `held`, `error`), `error` (`code`, `message`), `edited` and `failures` (`id`, `messageId`, `code`, `message`; the first 100)",
+    "[as here](dead-letters.md#sending-back): `done`, `failed`, `left`, `missing`, `missingWhy`, `missed` (the first 100), `cameBack`, `unproven`, `stopped`, `error`, `edited`, `failures` (the first 100)",
 } as const;
 
 /** The exits of both. */
 export const RUN_EXITS = {
-  partly:
-    "some are done and some are not, or what was sent back came back dead: `result.stopped`, `result.cameBack` and `result.failures` say why, and `goOn` how to go on",
-  "try-again": "somebody else holds all of them, such as another run",
-  "no-input": "the plan cannot be read",
-  "cannot-create": "the plan, or the archive, cannot be written; nothing was done",
-  data: "the filter or the plan cannot be read",
+  partly: "also: some came back dead",
+  "try-again": "another run holds them",
+  "no-input": "",
+  "cannot-create": "",
+  data: "",
 } as const;
 
 /** Shows the plan, asks, stores the plan in a file, runs it, and reports the result. */

@@ -1,10 +1,9 @@
 import type { Broker, Receipt } from "../core/broker.ts";
 import { systemRandom } from "../core/clock.ts";
-import type { Codec } from "../core/codec.ts";
+import { type Codec, jsonCodec } from "../core/codec.ts";
 import type { Queue, Topic } from "../core/destination.ts";
 import { isMessagingError } from "../core/errors.ts";
 import { thrownText } from "../core/foreign.ts";
-import { jsonCodec } from "../core/json-codec.ts";
 import { messageIds } from "../core/message-ids.ts";
 import type { PublishOptions, SendOptions } from "../core/options.ts";
 import { encodeMessage } from "../core/publish/encode-message.ts";
@@ -78,14 +77,14 @@ interface Sending {
 
 /** The JSON of `send` and `publish`. */
 export const SENT_JSON = {
-  broker: "the broker as it was chosen, without secrets",
-  destination: "where to, as in `orders`",
-  dryRun: "whether nothing was sent because of `--dry-run`",
-  sent: "how many the broker has confirmed, or with `--dry-run` would be sent",
-  failed: "how many failed, or were refused",
-  ids: "the ids of the first 100 that were sent",
-  failures: "the first 100 that failed: `line`, `code`, `message`",
-  nextLine: "the line to go on with, for `--from-line`, if it was stopped; else null",
+  broker: "",
+  destination: "",
+  dryRun: "",
+  sent: "",
+  failed: "",
+  ids: "the first 100",
+  failures: "the first 100: `line`, `code`, `message`",
+  nextLine: "for `--from-line`, after a stop",
 };
 
 const MOST_LISTED = 100;

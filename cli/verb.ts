@@ -36,11 +36,11 @@ interface VerbDefinition<P extends VerbPositionals, O extends VerbOptions> {
   readonly options: O;
   /** Command lines without `anybroker`, with explanations. */
   readonly examples: readonly (readonly [line: string, what: string])[];
-  /** The fields of its JSON besides `verb`. A field ending in `?` may be missing. */
+  /** The fields of its JSON besides `verb`; the text is empty if the name or `docs/cli.md` says it. */
   readonly json: Readonly<Record<string, string>>;
   /** Whether its JSON has many lines, one object each. */
   readonly streams?: boolean;
-  /** Its exits besides `done`, `usage`, `internal` and `interrupted`. */
+  /** Its exits besides `done`, `usage`, `internal` and `interrupted`; empty if `EXIT_MEANING` says it. */
   readonly exits: Readonly<Partial<Record<ExitName, string>>>;
   run(given: Arguments<P, O>, frame: Frame): Promise<Ended>;
 }

@@ -1,30 +1,30 @@
 import type { Adapter, AdapterSignals, Depth, StartPosition, SubscriptionDeclaration } from "./adapter.ts";
 import { addressName, type WorkAddress } from "./address.ts";
-import type { BatchEntry, Broker, BrokerStatus, Receipt } from "./broker.ts";
+import type { BatchEntry, Broker, BrokerStatus, Consumer, Receipt } from "./broker.ts";
 import { type BrokerInternals, INTERNALS } from "./broker-internals.ts";
-import { CONSUME_OPTIONS, checkBrokerOptions, consumerOptions } from "./broker-options.ts";
 import { checkInteger, checkName, checkOptions, randomOf } from "./checks.ts";
 import { type Clock, type Random, systemClock } from "./clock.ts";
+import { jsonCodec } from "./codec.ts";
 import { ConsumerEngine, DEFAULT_STOP_MS, keepStarting } from "./consume/consumer.ts";
-import type { ConsumerContext } from "./consume/consumer-context.ts";
-import { ExclusiveTurn } from "./consume/exclusive-turn.ts";
-import type { Consumer } from "./consumer.ts";
+import { type ConsumerContext, ExclusiveTurn } from "./consume/consumer-context.ts";
 import { Declarations, refusal } from "./declarations.ts";
 import type { Handler } from "./delivery.ts";
 import { checkPosition, checkSubscription, type Queue, type Topic } from "./destination.ts";
 import { isMessagingError, MessagingError } from "./errors.ts";
 import type { BrokerEvent } from "./events.ts";
 import { ignoreRejection, observe } from "./foreign.ts";
-import { jsonCodec } from "./json-codec.ts";
 import { messageIds } from "./message-ids.ts";
-import type {
-  BrokerOptions,
-  ConsumeOptions,
-  PublishOptions,
-  SendOptions,
-  StartOptions,
-  StopOptions,
-  SubscribeOptions,
+import {
+  type BrokerOptions,
+  CONSUME_OPTIONS,
+  type ConsumeOptions,
+  checkBrokerOptions,
+  consumerOptions,
+  type PublishOptions,
+  type SendOptions,
+  type StartOptions,
+  type StopOptions,
+  type SubscribeOptions,
 } from "./options.ts";
 import { DestinationPublisher } from "./publish/publisher.ts";
 import { PublisherEngine } from "./publish/publisher-engine.ts";

@@ -3,21 +3,22 @@ import type { StandardSchemaV1 } from "@standard-schema/spec";
 /**
  * The kinds of errors of anybroker. The set is closed: a `switch` over it is exhaustive.
  *
- * - `unsupported`: the broker cannot do what was asked; said at start wherever it can be known then.
+ * - `unsupported`: the broker cannot do this; reported at start where possible.
  * - `invalid`: a body, name or option is wrong; nothing was sent.
- * - `too-large`: the message is over a size or header limit; nothing was sent.
- * - `unroutable`: the broker took the message and had nowhere to put it; it is not stored.
+ * - `too-large`: the message is over a size or header limit; it is not stored.
+ * - `unroutable`: no subscription takes the event; it is not stored.
  * - `not-found`: the destination does not exist on the broker.
- * - `conflict`: the broker holds something of that name with other properties, or two destinations collide.
- * - `unconfirmed`: the message was handed to the broker and no answer came in time: it may or may not be stored.
- * - `refused`: the broker refused the message, and it is not stored; or the handler refused it, by `deadLetter()`.
- * - `overloaded`: the publish buffer is full; nothing was sent.
- * - `timeout`: the deadline passed before the message was handed to the broker, or a handler overran its deadline.
+ * - `conflict`: the broker has something of that name with other properties, or two destinations collide.
+ * - `unconfirmed`: the broker did not confirm the message in time; it may or may not be stored.
+ * - `refused`: the broker refused the message, and it is not stored; or the handler returned `deadLetter()`.
+ * - `overloaded`: the publish buffer is full, and nothing was sent; or a limit of the broker is reached.
+ * - `timeout`: the message was not sent by its deadline, a handler overran its deadline, or a request had no answer.
+ * - `aborted`: the caller aborted its signal before the message was handed to the broker; nothing was sent.
  * - `closed`: the broker object is not started, or is stopping.
- * - `unreachable`: no connection could be made.
- * - `unauthorized`: the broker refused the credentials or the right.
+ * - `unreachable`: there is no connection to the broker.
+ * - `unauthorized`: the credentials are wrong, or a right is missing.
  * - `partly-failed`: some messages of a `sendMany` or `publishMany` failed; `outcomes` says which.
- * - `start-failed`: start found problems; `problems` lists every one.
+ * - `start-failed`: start found problems; `problems` lists them.
  */
 export type MessagingErrorCode =
   | "unsupported"
@@ -30,6 +31,7 @@ export type MessagingErrorCode =
   | "refused"
   | "overloaded"
   | "timeout"
+  | "aborted"
   | "closed"
   | "unreachable"
   | "unauthorized"

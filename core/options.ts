@@ -1,40 +1,12 @@
 import type { DeclareMode } from "./adapter.ts";
-import type { CapabilityName } from "./capabilities.ts";
+import { CAPABILITY_NAMES, type CapabilityName } from "./capabilities.ts";
+import { checkInteger, checkObject, checkOptions, clockOf, randomOf } from "./checks.ts";
 import type { Clock, Random } from "./clock.ts";
 import type { Middleware } from "./delivery.ts";
 import type { Destination, SubscriptionOptions } from "./destination.ts";
+import { MessagingError } from "./errors.ts";
 import type { BrokerEvent } from "./events.ts";
-
-/** Growing delays between attempts. */
-export interface RetryDelay {
-  /** The delay after the first failed attempt, in milliseconds. Default 1,000, or `maxMs` if that is less. */
-  readonly firstMs?: number;
-  /** What each delay is multiplied by for the next. Default 2. */
-  readonly factor?: number;
-  /** The longest delay, in milliseconds, before jitter; `firstMs` at least. Default 60,000, or `firstMs` if that is more. */
-  readonly maxMs?: number;
-  /**
-   * The most random time that is added to a delay, as a share of it from 0 to 1. It spreads messages that failed together.
-   * Delays of `retry({ afterMs })` get none. Default 1: up to twice the delay. 0 turns it off.
-   */
-  readonly jitter?: number;
-}
-
-/** How often and when a failing message is tried. Attempts are counted over restarts of processes and brokers. */
-export interface RetryPolicy {
-  /** The most attempts before a message is dead-lettered. 1 means no retry. Default 5; for a list of delays, its length + 1. */
-  readonly attempts?: number;
-  /**
-   * How long a message waits after a failed attempt. Default: 1 s, doubled up to 60 s, with jitter.
-   *
-   * - A list has the delay of each retry, in milliseconds; the last one counts for all further retries.
-   * - A function gets the number of the failed attempt, from 1 up, and returns milliseconds. If it throws or returns
-   *   anything else, a `notice` reports it and the default delay is used.
-   *
-   * Lists and functions get no jitter.
-   */
-  readonly delay?: RetryDelay | readonly number[] | ((attempt: number) => number);
-}
+import { type RetryDelay, type RetryPolicy, retryPolicy } from "./retry-policy.ts";
 
 /** The most that a consumer takes before it settles. */
 export interface PrefetchOptions {
@@ -99,6 +71,11 @@ export interface SendOptions {
   readonly priority?: number;
   /** How long the send may take, in milliseconds. Default: the broker's `publish.timeoutMs`. */
   readonly timeoutMs?: number;
+  /**
+   * Aborts the send. Before the message is handed to the broker, the send rejects with `aborted` and nothing is sent.
+   * Afterwards it rejects with `unconfirmed`, unless the broker has answered: the message may be stored.
+   */
+  readonly signal?: AbortSignal;
 }
 
 /** The options of one `publish`. */
@@ -171,4 +148,106 @@ export interface StartOptions {
 export interface StopOptions {
   /** How long handlers may go on, in milliseconds. Then they are aborted and their messages requeued. Default 30,000. */
   readonly timeoutMs?: number;
+}
+
+export const DEFAULT_CONCURRENCY = 10;
+const DEFAULT_TIMEOUT_MS = 300_000;
+const DEFAULT_PREFETCH_MESSAGES = 500;
+const DEFAULT_PREFETCH_BYTES = 64 * 1024 * 1024;
+const DEFAULT_MAX_PARKED = 100;
+const DEFAULT_SILENCE_MS = 60_000;
+/** The engine reads and writes the log several times within it. */
+const LEAST_SILENCE_MS = 100;
+
+export const CONSUME_OPTIONS = ["concurrency", "retry", "timeoutMs", "prefetch", "maxParked", "quarantine", "use"];
+
+/** Fills in the defaults: the broker's, then the library's. Throws `invalid` for wrong options. */
+export function consumerOptions(where: string, given: ConsumeOptions, defaults: ConsumeOptions) {
+  const concurrency = given.concurrency ?? defaults.concurrency ?? DEFAULT_CONCURRENCY;
+  checkInteger(`${where} { concurrency }`, concurrency, 1);
+  for (const part of ["prefetch", "retry", "quarantine"] as const) {
+    if (given[part] !== undefined) checkObject(`${where} { ${part} }`, given[part]);
+  }
+  const timeoutMs = given.timeoutMs ?? defaults.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+  checkInteger(`${where} { timeoutMs }`, timeoutMs, 1);
+  const prefetch = { ...defaults.prefetch, ...given.prefetch };
+  checkOptions(`${where} { prefetch }`, prefetch, ["messages", "bytes"]);
+  const { messages = DEFAULT_PREFETCH_MESSAGES, bytes = DEFAULT_PREFETCH_BYTES } = prefetch;
+  checkInteger(`${where} { prefetch.messages }`, messages, 1);
+  checkInteger(`${where} { prefetch.bytes }`, bytes, 1);
+  const maxParked = given.maxParked ?? defaults.maxParked ?? DEFAULT_MAX_PARKED;
+  checkInteger(`${where} { maxParked }`, maxParked, 0);
+  const quarantine = { ...defaults.quarantine, ...given.quarantine };
+  checkOptions(`${where} { quarantine }`, quarantine, ["silenceMs"]);
+  const { silenceMs = DEFAULT_SILENCE_MS } = quarantine;
+  checkInteger(`${where} { quarantine.silenceMs }`, silenceMs, LEAST_SILENCE_MS);
+  const own: unknown = given.use ?? [];
+  if (!Array.isArray(own) || !own.every((middleware) => typeof middleware === "function")) {
+    throw new MessagingError(
+      "invalid",
+      `${where} { use } takes a list of middleware: functions from handler to handler`,
+    );
+  }
+  const use = [...(defaults.use ?? []), ...(given.use ?? [])];
+  const retry = { ...defaults.retry, ...given.retry, delay: delayOf(given, defaults) };
+  return { concurrency, timeoutMs, prefetchMessages: messages, prefetchBytes: bytes, maxParked, silenceMs, use, retry };
+}
+
+/** Merges the parts of a delay with the broker's default; a list or a function replaces it. */
+function delayOf(given: ConsumeOptions, defaults: ConsumeOptions): NonNullable<RetryPolicy["delay"]> {
+  const [own, usual] = [given.retry?.delay, defaults.retry?.delay];
+  if (own === undefined) return usual ?? {};
+  return isParts(own) && isParts(usual) ? { ...usual, ...own } : own;
+}
+
+function isParts(delay: RetryPolicy["delay"] | null): delay is RetryDelay | undefined {
+  return delay === undefined || (typeof delay === "object" && delay !== null && !Array.isArray(delay));
+}
+
+const BROKER_OPTIONS = [
+  "destinations",
+  "declare",
+  "require",
+  "publish",
+  "consume",
+  "use",
+  "onEvent",
+  "clock",
+  "random",
+];
+const PUBLISHING_OPTIONS = ["maxMessages", "maxBytes", "whenFull", "timeoutMs"];
+
+/** Throws `invalid` for wrong options of `createBroker`. */
+export function checkBrokerOptions(options: BrokerOptions): void {
+  const where = "createBroker";
+  checkOptions(where, options, BROKER_OPTIONS);
+  const { declare = "create", publish = {}, consume = {}, require = [] } = options;
+  if (!["create", "verify", "none"].includes(declare)) {
+    throw new MessagingError(
+      "invalid",
+      `${where} { declare } takes "create", "verify" or "none", not ${String(declare)}`,
+    );
+  }
+  checkOptions(`${where} { publish }`, publish, PUBLISHING_OPTIONS);
+  for (const name of ["maxMessages", "maxBytes", "timeoutMs"] as const) {
+    if (publish[name] !== undefined) checkInteger(`${where} { publish.${name} }`, publish[name], 1);
+  }
+  if (publish.whenFull !== undefined && publish.whenFull !== "wait" && publish.whenFull !== "fail") {
+    throw new MessagingError(
+      "invalid",
+      `${where} { publish.whenFull } takes "wait" or "fail", not ${String(publish.whenFull)}`,
+    );
+  }
+  checkOptions(`${where} { consume }`, consume, CONSUME_OPTIONS);
+  const { retry } = consumerOptions(`${where} { consume }`, {}, consume);
+  clockOf(`${where} { clock }`, options.clock);
+  const random = randomOf(`${where} { random }`, options.random);
+  retryPolicy(`${where} { consume }`, retry, { random, notice: () => {} });
+  for (const capability of require) {
+    if (CAPABILITY_NAMES.includes(capability)) continue;
+    throw new MessagingError(
+      "invalid",
+      `${where} { require } knows ${CAPABILITY_NAMES.join(", ")}, not ${String(capability)}`,
+    );
+  }
 }

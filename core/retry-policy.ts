@@ -2,7 +2,37 @@ import { checkInteger, checkOptions, LONGEST_MS } from "./checks.ts";
 import type { Random } from "./clock.ts";
 import { MessagingError } from "./errors.ts";
 import { ignoreRejection, thrownClass } from "./foreign.ts";
-import type { RetryDelay, RetryPolicy } from "./options.ts";
+
+/** Growing delays between attempts. */
+export interface RetryDelay {
+  /** The delay after the first failed attempt, in milliseconds. Default 1,000, or `maxMs` if that is less. */
+  readonly firstMs?: number;
+  /** What each delay is multiplied by for the next. Default 2. */
+  readonly factor?: number;
+  /** The longest delay, in milliseconds, before jitter; `firstMs` at least. Default 60,000, or `firstMs` if that is more. */
+  readonly maxMs?: number;
+  /**
+   * The most random time that is added to a delay, as a share of it from 0 to 1. It spreads messages that failed together.
+   * Delays of `retry({ afterMs })` get none. Default 1: up to twice the delay. 0 turns it off.
+   */
+  readonly jitter?: number;
+}
+
+/** How often and when a failing message is tried. Attempts are counted over restarts of processes and brokers. */
+export interface RetryPolicy {
+  /** The most attempts before a message is dead-lettered. 1 means no retry. Default 5; for a list of delays, its length + 1. */
+  readonly attempts?: number;
+  /**
+   * How long a message waits after a failed attempt. Default: 1 s, doubled up to 60 s, with jitter.
+   *
+   * - A list has the delay of each retry, in milliseconds; the last one counts for all further retries.
+   * - A function gets the number of the failed attempt, from 1 up, and returns milliseconds. If it throws or returns
+   *   anything else, a `notice` reports it and the default delay is used.
+   *
+   * Lists and functions get no jitter.
+   */
+  readonly delay?: RetryDelay | readonly number[] | ((attempt: number) => number);
+}
 
 /** How long to wait between attempts, in milliseconds: the first wait, doubled up to the longest. */
 export interface BackoffTimes {

@@ -29,13 +29,13 @@ import type { Capabilities } from "../../core/capabilities.ts";
 import type { MessagingError } from "../../core/errors.ts";
 import { capabilitiesOf } from "./capabilities.ts";
 import { Cluster } from "./cluster.ts";
-import { kafkaJsClient } from "./kafkajs/index.ts";
+import { kafkaJsClient } from "./kafkajs/cluster-connection.ts";
 import type { KafkaRecord } from "./message-codec.ts";
 import { physicalName, topicName } from "./names.ts";
 import { type KafkaOptions, resolveOptions, type Settings } from "./options.ts";
 import type { KafkaClient, KafkaConnection } from "./port.ts";
-import { removeAll } from "./removal.ts";
 import { Session } from "./session.ts";
+import { removeAll } from "./topology/establish.ts";
 
 const SEND_LIMITS: SendLimits = Object.freeze({
   maxBatchMessages: 2_000,

@@ -9,27 +9,27 @@ const MAX_HEADER_BYTES = 32 * 1024;
 /** The capabilities of Kafka, with the limits of one adapter. */
 export function capabilitiesOf({ maxMessageBytes }: Pick<Settings, "maxMessageBytes">): Capabilities {
   return Object.freeze<Capabilities>({
-    order: { support: "native", note: "a key has one partition, and a partition one consumer" },
+    order: { support: "native", note: "one partition per key, one consumer per partition" },
     delay: {
       support: "emulated",
-      note: "topics of waiting messages by length of delay, sent on when due by the processes that consume",
+      note: "topics of delayed messages, which consumers forward when they are due",
       maxMs: LONGEST_MS,
     },
-    priority: { support: "unsupported", note: "a log is read in order; use a queue per priority", levels: 1 },
-    ttl: { support: "emulated", note: "looked at before delivery: what is too old goes to the dead letters" },
-    rewind: { support: "native", note: "from the earliest event kept, a time or offsets; rewind moves a subscription" },
+    priority: { support: "unsupported", note: "a log is read in order; use one queue per priority", levels: 1 },
+    ttl: { support: "emulated", note: "checked before each delivery" },
+    rewind: { support: "native", note: "from the earliest event, a time or offsets; rewind moves a subscription" },
     fanOut: { support: "native", note: "a consumer group per subscription" },
-    routingFilter: { support: "emulated", note: "every event is read, and passed over where it does not match" },
-    lease: { support: "unsupported", note: "a delivery is the consumer's while it is a member of its group" },
+    routingFilter: { support: "emulated", note: "consumers read every event and skip those that do not match" },
+    lease: { support: "unsupported", note: "a delivery lasts as long as the group membership" },
     deduplication: {
       support: "unsupported",
-      note: "the idempotent producer keeps one call from being stored twice; make the consumer idempotent for the rest",
+      note: "only retries of one send are dropped; make the consumer idempotent",
     },
     transactions: {
       support: "unsupported",
-      note: "sending and settling are two steps; make the consumer idempotent instead",
+      note: "sending and settling are two steps; make the consumer idempotent",
     },
-    durable: { support: "native", note: "acks=all; of three replicas two have what is confirmed" },
+    durable: { support: "native", note: "acks=all; two of three replicas have a confirmed message" },
     maxMessageBytes,
     maxHeaders: MAX_HEADERS,
     maxHeaderBytes: MAX_HEADER_BYTES,

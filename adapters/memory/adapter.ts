@@ -1,40 +1,42 @@
-import { Deadlines } from "../../core/deadlines.ts";
+import type {
+  Adapter,
+  DeliverySink,
+  Depth,
+  IncomingMessage,
+  OutgoingMessage,
+  QuarantineLog,
+  ReceiveOptions,
+  Receiver,
+  SendLimits,
+  SendReport,
+  SendResult,
+  Topology,
+  Watcher,
+} from "../../core/adapter.ts";
 import {
-  type Adapter,
   type Address,
   addressName,
-  type Capabilities,
-  type Clock,
   type DeadLettersAddress,
-  type DeliverySink,
-  type Depth,
   describeAddress,
-  type IncomingMessage,
-  MessagingError,
-  type OutgoingMessage,
-  type QuarantineLog,
   type QueueAddress,
-  type ReceiveOptions,
-  type Receiver,
-  type SendLimits,
-  type SendReport,
-  type SendResult,
   type Source,
   type TopicAddress,
-  type Topology,
-  type Watcher,
   type WorkAddress,
-} from "../../core/index.ts";
+} from "../../core/address.ts";
+import type { Capabilities } from "../../core/capabilities.ts";
+import type { Clock } from "../../core/clock.ts";
+import { Deadlines } from "../../core/deadlines.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { memoryCapabilities } from "./capabilities.ts";
-import { incoming, MemoryReceiver, shown } from "./queue.ts";
+import { incoming, MemoryReceiver } from "./queue.ts";
 import { type MemorySpace, spaceName } from "./space.ts";
 
 const BROWSE_BATCH = 256;
-/** What those who watch are behind by at most; what comes then they do not see. */
-const MOST_UNSEEN = 10_000;
+/** The most messages that wait for one watcher; it misses later ones. */
+const MAX_WAITING = 10_000;
 const CONFIRMED: SendResult = Object.freeze({ status: "confirmed" });
 
-/** The in-process broker. Confirms at once; everything else is as on a broker of its own. */
+/** The in-process adapter. It confirms at once; everything else is as on a real broker. */
 export class MemoryAdapter implements Adapter<undefined> {
   readonly name = "memory";
   readonly capabilities: Capabilities;
@@ -44,7 +46,7 @@ export class MemoryAdapter implements Adapter<undefined> {
     maxBatchesInFlight: 1_000,
     storesInOrder: true,
   };
-  /** Where its messages stand. */
+  /** The storage of its messages. */
   readonly space: MemorySpace;
   readonly #leaseMs: number | undefined;
   readonly #leases: Deadlines;
@@ -64,10 +66,7 @@ export class MemoryAdapter implements Adapter<undefined> {
 
   async open(): Promise<void> {
     if (this.#open) {
-      throw new MessagingError(
-        "invalid",
-        "this memory adapter is open already; give each broker an adapter of its own",
-      );
+      throw new MessagingError("invalid", "this memory adapter is already open; create one adapter for each broker");
     }
     this.#open = true;
     this.space.opened();
@@ -88,7 +87,8 @@ export class MemoryAdapter implements Adapter<undefined> {
 
   send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
     batch.forEach((message, index) => {
-      if (!this.#open) report(index, { status: "unknown", cause: new MessagingError("closed", "memory is closed") });
+      if (!this.#open)
+        report(index, { status: "unknown", cause: new MessagingError("closed", "the memory adapter is closed") });
       else if (to.kind === "topic") this.#publish(to, message, index, report);
       else this.#send(to, message, index, report);
     });
@@ -98,7 +98,7 @@ export class MemoryAdapter implements Adapter<undefined> {
     const queue = this.space.queue(to);
     if (queue === undefined) report(index, { status: "rejected", error: notFound(to) });
     else {
-      this.space.show(to, message);
+      this.space.notifyWatchers(to, message);
       queue.offer(message, index, report);
     }
   }
@@ -116,7 +116,7 @@ export class MemoryAdapter implements Adapter<undefined> {
       return;
     }
     for (const queue of queues) queue.put(message);
-    this.space.show(to, message);
+    this.space.notifyWatchers(to, message);
     report(index, CONFIRMED);
   }
 
@@ -135,9 +135,9 @@ export class MemoryAdapter implements Adapter<undefined> {
   async *browse(of: DeadLettersAddress): AsyncGenerator<readonly IncomingMessage<undefined>[], void, undefined> {
     const queue = this.space.queue(of);
     if (queue === undefined) throw notFound(of);
-    const standing = queue.standing();
-    for (let from = 0; from < standing.length; from += BROWSE_BATCH) {
-      yield standing.slice(from, from + BROWSE_BATCH).map((stored) => incoming(stored, undefined));
+    const stored = queue.browse();
+    for (let from = 0; from < stored.length; from += BROWSE_BATCH) {
+      yield stored.slice(from, from + BROWSE_BATCH).map((message) => incoming(message, undefined));
     }
   }
 
@@ -149,13 +149,13 @@ export class MemoryAdapter implements Adapter<undefined> {
   }
 
   #quarantine(of: WorkAddress, added?: string): readonly string[] {
-    if (!this.#open) throw new MessagingError("closed", "memory is closed");
+    if (!this.#open) throw new MessagingError("closed", "the memory adapter is closed");
     return this.space.quarantine(of, added);
   }
 
   async depth(of: Address): Promise<Depth> {
     const queue = this.space.queue(of);
-    // Nothing stays on a topic itself.
+    // A topic stores no messages.
     if (queue === undefined && of.kind === "topic" && this.space.has(of))
       return { ready: 0, unsettled: 0, exact: true };
     if (queue === undefined) throw notFound(of);
@@ -175,9 +175,11 @@ export class MemoryAdapter implements Adapter<undefined> {
     let last: Promise<void> = Promise.resolve();
     let waiting = 0;
     const end = this.space.watch(of, (message) => {
-      if (waiting >= MOST_UNSEEN) return;
+      if (waiting >= MAX_WAITING) return;
       waiting++;
-      last = last.then(() => watcher.seen([shown(message)])).then(() => void waiting--);
+      last = last
+        .then(() => watcher.seen([incoming({ message, redeliveries: 0 }, undefined)]))
+        .then(() => void waiting--);
     });
     return async () => {
       end();
@@ -198,6 +200,6 @@ export class MemoryAdapter implements Adapter<undefined> {
 function notFound(address: Address): MessagingError {
   return new MessagingError(
     "not-found",
-    `there is no ${describeAddress(address)} (${addressName(address)}) in this process; declare it with createBroker(adapter, { destinations: […] }), or by consuming from it`,
+    `there is no ${describeAddress(address)} (${addressName(address)}) in this process; declare it with createBroker(adapter, { destinations: […] }), or consume from it`,
   );
 }

@@ -1,34 +1,33 @@
 import { checkInteger, checkOptions, clockOf } from "../../core/checks.ts";
-import { type Clock, MessagingError } from "../../core/index.ts";
+import type { Clock } from "../../core/clock.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { MemoryAdapter } from "./adapter.ts";
 import { MemorySpace } from "./space.ts";
 
 /** The options of {@link memorySpace}. */
 export interface MemorySpaceOptions {
   /**
-   * The most messages on one queue or subscription, unsettled ones included; a send to a full one waits for room until
-   * its deadline. What consumers send on (retries, dead letters), delayed messages and the copies of events are always
-   * taken. Default: no limit.
+   * The most messages on one queue or subscription, unsettled ones included. A send to a full queue waits for room
+   * until its deadline. Retries, dead letters, delayed messages and copies of events are always accepted. Default: no
+   * limit.
    */
   readonly maxMessages?: number;
-  /** Where delays take their time from. Default: the machine. */
+  /** The clock for delays. Default: the machine's. */
   readonly clock?: Clock;
 }
 
-/** The options of {@link memory}; those of the space count only without `space`. */
+/** The options of {@link memory}. With `space`, `maxMessages` is refused and `clock` counts for leases only. */
 export interface MemoryOptions extends MemorySpaceOptions {
-  /** A space shared with other brokers of this process. Default: one of its own. */
+  /** A space shared with other brokers of this process. Default: a new one. */
   readonly space?: MemorySpace;
   /**
-   * Makes each delivery a lease of so many milliseconds, which the engine extends while the handler runs. Default: no
-   * leases; a delivery is the consumer's until it settles it or closes.
+   * Gives each delivery a lease of this many milliseconds, which the engine extends while the handler runs. Default: no
+   * leases; a consumer keeps a delivery until it settles it or closes.
    */
   readonly leaseMs?: number;
 }
 
-/**
- * A space for the messages of in-process brokers; see {@link MemoryOptions.space}. Throws `invalid` for wrong options.
- */
+/** Creates a space that in-process brokers share. Throws `invalid` for wrong options. */
 export function memorySpace(options: MemorySpaceOptions = {}): MemorySpace {
   checkOptions("memorySpace", options, ["maxMessages", "clock"]);
   const { maxMessages = Number.POSITIVE_INFINITY } = options;
@@ -38,9 +37,9 @@ export function memorySpace(options: MemorySpaceOptions = {}): MemorySpace {
 }
 
 /**
- * The in-process adapter: the embedded default, with the semantics of the real brokers. At least once: what a consumer
- * did not settle is delivered again. Messages live as long as the space does and are gone with the process. Throws
- * `invalid` for wrong options.
+ * Creates the in-process adapter, with the semantics of the real brokers. Delivery is at least once: unsettled messages
+ * are delivered again. Messages exist as long as the space, and at most as long as the process. Throws `invalid` for
+ * wrong options.
  */
 export function memory(options: MemoryOptions = {}): MemoryAdapter {
   checkOptions("memory", options, ["space", "leaseMs", "maxMessages", "clock"]);
@@ -49,7 +48,7 @@ export function memory(options: MemoryOptions = {}): MemoryAdapter {
   if (space !== undefined && maxMessages !== undefined) {
     throw new MessagingError(
       "invalid",
-      "memory takes either a space or maxMessages: the bound of a shared space is memorySpace({ maxMessages })",
+      "memory() takes either space or maxMessages; to limit a shared space, create it with memorySpace({ maxMessages })",
     );
   }
   const ownSpace = (): MemorySpace =>

@@ -1,54 +1,52 @@
-import { EventLoopTurn } from "../../core/clock.ts";
+import type {
+  DeadLetterResult,
+  DeliverySink,
+  DeliveryToken,
+  IncomingMessage,
+  OutgoingMessage,
+  ReceiveOptions,
+  Receiver,
+  SendReport,
+  SendResult,
+  Settlement,
+  SettleResult,
+} from "../../core/adapter.ts";
+import { type Clock, EventLoopTurn, type Timer } from "../../core/clock.ts";
 import type { Deadline, Deadlines, Expiring } from "../../core/deadlines.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { Fifo } from "../../core/fifo.ts";
-import {
-  type Clock,
-  type DeadLetterResult,
-  type DeliverySink,
-  type DeliveryToken,
-  HEADER,
-  type IncomingMessage,
-  MessagingError,
-  type OutgoingMessage,
-  type ReceiveOptions,
-  type Receiver,
-  type SendReport,
-  type SendResult,
-  type Settlement,
-  type SettleResult,
-  type Timer,
-} from "../../core/index.ts";
+import { HEADER } from "../../core/system-headers.ts";
 import { PRIORITY_LEVELS } from "./capabilities.ts";
 
-/** A message as it stands on a queue of the process. */
+/** A message stored on a queue. */
 interface StoredMessage {
   readonly message: OutgoingMessage;
-  /** Place in the queue, kept over redeliveries. */
+  /** The position in the queue, kept over redeliveries. */
   readonly sequence: number;
   redeliveries: number;
 }
 
-/** The messages of one priority: gives its first quickly, and takes a message back at the place it had. */
-class Shelf {
-  readonly #fresh = new Fifo<StoredMessage>();
-  /** In order. What was taken once stood before everything that was not. */
-  readonly #returned = new Fifo<StoredMessage>();
+/** The messages of one priority. Requeued messages get their old position back. */
+class PriorityQueue {
+  readonly #new = new Fifo<StoredMessage>();
+  /** In order. Every message here is older than every message in `#new`. */
+  readonly #requeued = new Fifo<StoredMessage>();
 
   push(message: StoredMessage): void {
-    this.#fresh.push(message);
+    this.#new.push(message);
   }
 
   shift(): StoredMessage | undefined {
-    return this.#returned.shift() ?? this.#fresh.shift();
+    return this.#requeued.shift() ?? this.#new.shift();
   }
 
   putBack(message: StoredMessage): void {
-    this.#returned.insert(message, (other) => other.sequence < message.sequence);
+    this.#requeued.insert(message, (other) => other.sequence < message.sequence);
   }
 
   *[Symbol.iterator](): Iterator<StoredMessage> {
-    yield* this.#returned;
-    yield* this.#fresh;
+    yield* this.#requeued;
+    yield* this.#new;
   }
 }
 
@@ -58,7 +56,7 @@ interface Delayed {
   readonly order: number;
 }
 
-/** A binary heap: the soonest first; of equal ones, the one that came first. */
+/** A binary heap, soonest first; messages due at the same time keep their order. */
 class DelayedMessages {
   readonly #heap: Delayed[] = [];
   #order = 0;
@@ -99,10 +97,10 @@ function isBefore(one: Delayed, other: Delayed): boolean {
   return one.due < other.due || (one.due === other.due && one.order < other.order);
 }
 
-/** What stands on one queue: ready, by priority and then by arrival, and delayed. */
+/** The messages of one queue: ready ones by priority and age, and delayed ones. */
 class MessageStore {
   readonly #clock: Clock;
-  readonly #shelves: Shelf[] = [];
+  readonly #queues: PriorityQueue[] = [];
   readonly #onReady: () => void;
   readonly #delayed = new DelayedMessages();
   #timer: Timer | undefined;
@@ -110,19 +108,19 @@ class MessageStore {
   #sequence = 0;
   #size = 0;
 
-  /** `onReady` is called when a delay has ended. */
+  /** `onReady` is called when delays have ended. */
   constructor(clock: Clock, onReady: () => void) {
     this.#clock = clock;
     this.#onReady = onReady;
   }
 
-  /** Messages that could be delivered now. */
+  /** The number of ready messages. */
   get size(): number {
     return this.#size;
   }
 
   add(message: OutgoingMessage): void {
-    // A copy that comes again at once takes a timer too: a handler that always gives it back must not fill every turn.
+    // A retry without a delay takes a timer too: a handler that always requeues must not block the event loop.
     if (message.delayMs === 0 && message.headers[HEADER.attempts] === undefined) {
       this.#push(message);
       return;
@@ -133,7 +131,7 @@ class MessageStore {
     if (soonest === undefined || due < soonest.due) this.#arm();
   }
 
-  /** Keeps a timer for what is delayed; while asleep nothing keeps the process alive. */
+  /** Starts the timer for delayed messages. It keeps the process alive until `sleep`. */
   wake(): void {
     this.#awake = true;
     this.#arm();
@@ -145,8 +143,8 @@ class MessageStore {
   }
 
   take(): StoredMessage | undefined {
-    for (let priority = this.#shelves.length - 1; priority >= 0; priority--) {
-      const message = this.#shelves[priority]?.shift();
+    for (let priority = this.#queues.length - 1; priority >= 0; priority--) {
+      const message = this.#queues[priority]?.shift();
       if (message === undefined) continue;
       this.#size--;
       return message;
@@ -154,34 +152,34 @@ class MessageStore {
     return undefined;
   }
 
-  /** What could be delivered now, as it would be. */
+  /** All ready messages. */
   ready(): StoredMessage[] {
-    return this.#shelves.toReversed().flatMap((shelf) => [...shelf]);
+    return this.#queues.toReversed().flatMap((queue) => [...queue]);
   }
 
   putBack(stored: StoredMessage): void {
-    this.#shelf(stored.message.priority).putBack(stored);
+    this.#queueOf(stored.message.priority).putBack(stored);
     this.#size++;
   }
 
   #push(message: OutgoingMessage): void {
     const stored = { message, sequence: this.#sequence++, redeliveries: 0 };
-    this.#shelf(message.priority).push(stored);
+    this.#queueOf(message.priority).push(stored);
     this.#size++;
   }
 
-  #shelf(priority: number): Shelf {
-    // What others wrote may have any number here; as on RabbitMQ, more than the most counts as the most.
+  #queueOf(priority: number): PriorityQueue {
+    // Foreign messages may have any number here. As on RabbitMQ, numbers above the highest level count as the highest.
     const level = Math.max(0, Math.min(Math.trunc(priority) || 0, PRIORITY_LEVELS - 1));
-    for (let next = this.#shelves.length; next <= level; next++) this.#shelves.push(new Shelf());
-    return this.#shelves[level] as Shelf;
+    for (let next = this.#queues.length; next <= level; next++) this.#queues.push(new PriorityQueue());
+    return this.#queues[level] as PriorityQueue;
   }
 
   #arm(): void {
     this.#disarm();
     const soonest = this.#delayed.peek();
     if (!this.#awake || soonest === undefined) return;
-    this.#timer = this.#clock.schedule(() => this.#ripen(), Math.max(soonest.due - this.#clock.monotonic(), 0));
+    this.#timer = this.#clock.schedule(() => this.#releaseDue(), Math.max(soonest.due - this.#clock.monotonic(), 0));
   }
 
   #disarm(): void {
@@ -189,7 +187,7 @@ class MessageStore {
     this.#timer = undefined;
   }
 
-  #ripen(): void {
+  #releaseDue(): void {
     this.#timer = undefined;
     const now = this.#clock.monotonic();
     for (let next = this.#delayed.peek(); next !== undefined && next.due <= now; next = this.#delayed.peek()) {
@@ -209,7 +207,7 @@ interface WaitingSend {
   readonly report: SendReport;
 }
 
-/** A queue of the process, with the receivers that compete for it. */
+/** One queue, with the receivers that compete for it. */
 export class MemoryQueue {
   readonly #store: MessageStore;
   readonly #turn: EventLoopTurn;
@@ -242,9 +240,9 @@ export class MemoryQueue {
     this.#store.sleep();
   }
 
-  /** Takes a message and confirms it; while the queue is full, when there is room. */
+  /** Stores a message and confirms it. While the queue is full, both wait for room. */
   offer(message: OutgoingMessage, index: number, report: SendReport): void {
-    // Waiting for room with a consumer's own copies would stop those who make the room.
+    // If the copies of a consumer waited for room, the consumer could not settle and make room.
     const copy = message.delayMs > 0 || message.headers[HEADER.attempts] !== undefined;
     if (!copy && this.#full()) {
       this.#waiting.push({ message, index, report });
@@ -254,16 +252,16 @@ export class MemoryQueue {
     report(index, CONFIRMED);
   }
 
-  /** Takes a message whether there is room or not. */
+  /** Stores a message, even if the queue is full. */
   put(message: OutgoingMessage): void {
     this.#store.add(message);
     this.schedule();
   }
 
-  /** All that stands here at this moment, also in the hands of receivers, in the order of arrival. */
-  standing(): readonly StoredMessage[] {
-    const held = this.#receivers.flatMap((receiver) => [...receiver.held()]);
-    return [...this.#store.ready(), ...held].sort((one, other) => one.sequence - other.sequence);
+  /** All messages except delayed ones, oldest first, including unsettled ones. */
+  browse(): readonly StoredMessage[] {
+    const inFlight = this.#receivers.flatMap((receiver) => [...receiver.inFlight()]);
+    return [...this.#store.ready(), ...inFlight].sort((one, other) => one.sequence - other.sequence);
   }
 
   attach(receiver: MemoryReceiver): void {
@@ -277,20 +275,20 @@ export class MemoryQueue {
     this.schedule();
   }
 
-  /** Settled for good. */
-  removed(): void {
+  /** A delivery was acked or dead-lettered. */
+  settled(): void {
     this.#unsettled--;
     if (this.#waiting.length > 0 && !this.#full()) this.#admit();
   }
 
-  /** Given back: at the place it had, before what came later. */
-  returned(stored: StoredMessage): void {
+  /** A delivery was requeued; it gets its old position back. */
+  requeued(stored: StoredMessage): void {
     this.#unsettled--;
     this.#store.putBack(stored);
     this.schedule();
   }
 
-  /** Delivers what can be, when the current turn of senders and settlements is over. */
+  /** Delivers ready messages at the end of the current turn of the event loop. */
   schedule(): void {
     if (this.#scheduled || this.#receivers.length === 0) return;
     this.#scheduled = true;
@@ -317,7 +315,7 @@ export class MemoryQueue {
   }
 
   #deliver(): void {
-    // In order, one receiver is active and the others stand by, as with RabbitMQ's single active consumer.
+    // An ordered queue has one active receiver, like RabbitMQ's single active consumer.
     const single = this.#receivers[0]?.ordered === true;
     const receivers = single ? this.#receivers.slice(0, 1) : this.#receivers;
     while (this.#store.size > 0) {
@@ -336,23 +334,23 @@ export class MemoryQueue {
   }
 }
 
-/** One delivery: the adapter's token for it, and its lease where there are leases. */
+/** One delivery: the adapter's token, and its lease if it has one. */
 class MemoryDelivery implements Expiring {
   deadline: Deadline | undefined = undefined;
   readonly stored: StoredMessage;
-  readonly #lapse: (delivery: MemoryDelivery) => void;
+  readonly #expire: (delivery: MemoryDelivery) => void;
 
-  constructor(stored: StoredMessage, lapse: (delivery: MemoryDelivery) => void) {
+  constructor(stored: StoredMessage, expire: (delivery: MemoryDelivery) => void) {
     this.stored = stored;
-    this.#lapse = lapse;
+    this.#expire = expire;
   }
 
   expire(): void {
-    this.#lapse(this);
+    this.#expire(this);
   }
 }
 
-/** One consumer of a queue of the process. */
+/** One consumer of a queue. */
 export class MemoryReceiver implements Receiver {
   readonly leaseMs: number | undefined;
   readonly ordered: boolean;
@@ -363,8 +361,8 @@ export class MemoryReceiver implements Receiver {
   readonly #leases: Deadlines;
   readonly #wanted: ReceiveOptions["wanted"];
   readonly #unsettled = new Set<MemoryDelivery>();
-  /** What was not wanted, until the end. */
-  readonly #passedOver: StoredMessage[] = [];
+  /** Messages that were not wanted. They stay here until this receiver closes. */
+  readonly #skipped: StoredMessage[] = [];
   #prefetch: number;
   #closed = false;
 
@@ -390,7 +388,7 @@ export class MemoryReceiver implements Receiver {
     this.#leases = leases;
   }
 
-  /** How many more deliveries it may have. */
+  /** How many more deliveries fit into the prefetch. */
   get room(): number {
     return this.#closed ? 0 : Math.max(this.#prefetch - this.#unsettled.size, 0);
   }
@@ -398,35 +396,35 @@ export class MemoryReceiver implements Receiver {
   deliver(batch: readonly StoredMessage[]): void {
     const wanted = batch.filter((stored) => {
       if (this.#wanted?.(incoming(stored, undefined)) !== false) return true;
-      this.#passedOver.push(stored);
+      this.#skipped.push(stored);
       return false;
     });
-    if (wanted.length > 0) this.#sink.deliver(wanted.map((stored) => this.#hold(stored)));
+    if (wanted.length > 0) this.#sink.deliver(wanted.map((stored) => this.#track(stored)));
   }
 
-  #hold(stored: StoredMessage): IncomingMessage<undefined> {
-    const token = new MemoryDelivery(stored, (delivery) => this.#lapse(delivery));
+  #track(stored: StoredMessage): IncomingMessage<undefined> {
+    const token = new MemoryDelivery(stored, (delivery) => this.#expire(delivery));
     this.#unsettled.add(token);
     if (this.leaseMs !== undefined) this.#leases.set(token, this.leaseMs);
     return incoming(stored, token);
   }
 
-  /** What it has, settled by nobody yet. */
-  *held(): Iterable<StoredMessage> {
-    yield* this.#passedOver;
+  /** All messages that it has not settled. */
+  *inFlight(): Iterable<StoredMessage> {
+    yield* this.#skipped;
     for (const { stored } of this.#unsettled) yield stored;
   }
 
-  #lapse(delivery: MemoryDelivery): void {
-    this.#giveBack(delivery, true);
-    this.#sink.lost([delivery], new MessagingError("timeout", `the lease of ${this.leaseMs} ms ran out`));
+  #expire(delivery: MemoryDelivery): void {
+    this.#requeue(delivery, true);
+    this.#sink.lost([delivery], new MessagingError("timeout", `the lease of ${this.leaseMs} ms expired`));
   }
 
-  #giveBack(delivery: MemoryDelivery, counted: boolean): void {
+  #requeue(delivery: MemoryDelivery, counted: boolean): void {
     this.#unsettled.delete(delivery);
     this.#leases.lift(delivery);
     if (counted) delivery.stored.redeliveries++;
-    this.#queue.returned(delivery.stored);
+    this.#queue.requeued(delivery.stored);
   }
 
   prefetch(count: number): void {
@@ -444,7 +442,7 @@ export class MemoryReceiver implements Receiver {
   #remove(delivery: MemoryDelivery): void {
     this.#unsettled.delete(delivery);
     this.#leases.lift(delivery);
-    this.#queue.removed();
+    this.#queue.settled();
     this.#queue.schedule();
   }
 
@@ -452,7 +450,7 @@ export class MemoryReceiver implements Receiver {
     return batch.map(({ token, action }) => {
       const delivery = token as MemoryDelivery;
       if (!this.#unsettled.has(delivery)) return "fenced";
-      if (action === "requeue") this.#giveBack(delivery, false);
+      if (action === "requeue") this.#requeue(delivery, false);
       else this.#remove(delivery);
       return "settled";
     });
@@ -472,24 +470,19 @@ export class MemoryReceiver implements Receiver {
     if (this.#closed) return;
     this.#closed = true;
     this.#queue.detach(this);
-    for (const delivery of this.#unsettled) this.#giveBack(delivery, true);
-    for (const stored of this.#passedOver.splice(0)) this.#queue.returned(stored);
+    for (const delivery of this.#unsettled) this.#requeue(delivery, true);
+    for (const stored of this.#skipped.splice(0)) this.#queue.requeued(stored);
     this.#onClosed(this);
   }
 }
 
-/** A message that is only looked at, in the terms of the seam. */
-export function shown(message: OutgoingMessage): IncomingMessage<undefined> {
-  return incoming({ message, redeliveries: 0 }, undefined);
-}
-
-/** A stored message in the terms of the seam. */
+/** Converts a stored message to the adapter contract. */
 export function incoming(
   { message, redeliveries }: Pick<StoredMessage, "message" | "redeliveries">,
   token: DeliveryToken,
 ): IncomingMessage<undefined> {
   const { id, key, routingKey, body, contentType, priority } = message;
-  // The engine made these headers, without a prototype, and changes none.
+  // The engine made these headers, without a prototype, and does not change them.
   const { headers } = message;
   return { token, id, key, routingKey, headers, body, contentType, priority, redeliveries, native: undefined };
 }

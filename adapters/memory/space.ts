@@ -1,14 +1,7 @@
+import { type OutgoingMessage, QUARANTINE_KEPT_MS, type SubscriptionDeclaration } from "../../core/adapter.ts";
 import { addressesAmong } from "../../core/adapter-support.ts";
-import {
-  type Address,
-  addressName,
-  type Clock,
-  type OutgoingMessage,
-  QUARANTINE_KEPT_MS,
-  type SubscriptionDeclaration,
-  type TopicAddress,
-  type WorkAddress,
-} from "../../core/index.ts";
+import { type Address, addressName, type TopicAddress, type WorkAddress } from "../../core/address.ts";
+import type { Clock } from "../../core/clock.ts";
 import { routingMatches } from "../../core/routing.ts";
 import { MemoryQueue } from "./queue.ts";
 
@@ -23,8 +16,8 @@ interface Binding {
 }
 
 /**
- * Where the messages of in-process brokers stand. Brokers on one space share queues, topics and subscriptions, as
- * processes share a broker; the messages stay while no broker is open, and are gone with the space.
+ * Stores the messages of in-process brokers. Brokers with the same space share queues, topics and subscriptions, as
+ * processes share a broker. Messages stay while no broker is open, and are lost with the space.
  */
 export class MemorySpace {
   readonly #clock: Clock;
@@ -40,19 +33,19 @@ export class MemorySpace {
     this.#maxMessages = maxMessages;
   }
 
-  /** An adapter has opened: delays run. */
+  /** An adapter has opened: timers for delays run. */
   opened(): void {
     this.#open++;
     for (const queue of this.#queues.values()) queue.wake();
   }
 
-  /** An adapter has closed; with the last one, nothing keeps the process alive. */
+  /** An adapter has closed. After the last one, no timer keeps the process alive. */
   closed(): void {
     this.#open--;
     if (this.#open === 0) for (const queue of this.#queues.values()) queue.sleep();
   }
 
-  /** A queue with its dead letters. */
+  /** Creates a queue and its dead letters. */
   declareQueue(address: Address & { readonly kind: "queue" | "subscription" }): MemoryQueue {
     this.#declare({ kind: "dead-letters", of: address });
     return this.#declare(address);
@@ -68,7 +61,7 @@ export class MemorySpace {
     this.#topics.get(address.topic)?.set(address.name, { queue: this.declareQueue(address), filter });
   }
 
-  /** The records of the last day, after one more is added to them. */
+  /** Returns the quarantine records of the last day, after adding one if given. */
   quarantine(of: WorkAddress, added?: string): readonly string[] {
     const name = spaceName(of);
     const now = this.#clock.monotonic();
@@ -78,28 +71,28 @@ export class MemorySpace {
     return records.map(({ text }) => text);
   }
 
-  /** Calls for each message that is sent to an address, until the result is called. */
-  watch(address: Address, see: (message: OutgoingMessage) => void): () => void {
+  /** Calls `onMessage` for each message sent to an address, until the returned function is called. */
+  watch(address: Address, onMessage: (message: OutgoingMessage) => void): () => void {
     const name = spaceName(address);
     const watchers = this.#watchers.get(name) ?? new Set();
-    this.#watchers.set(name, watchers.add(see));
+    this.#watchers.set(name, watchers.add(onMessage));
     return () => {
-      watchers.delete(see);
+      watchers.delete(onMessage);
       if (watchers.size === 0) this.#watchers.delete(name);
     };
   }
 
-  /** Tells those who watch an address. */
-  show(address: Address, message: OutgoingMessage): void {
+  /** Passes a message to the watchers of an address. */
+  notifyWatchers(address: Address, message: OutgoingMessage): void {
     if (this.#watchers.size === 0) return;
-    for (const see of this.#watchers.get(spaceName(address)) ?? []) see(message);
+    for (const onMessage of this.#watchers.get(spaceName(address)) ?? []) onMessage(message);
   }
 
   #declare(address: Address): MemoryQueue {
     const name = spaceName(address);
     let queue = this.#queues.get(name);
     if (queue === undefined) {
-      // Dead letters are never refused for want of room.
+      // Dead letters have no limit: they must never be refused.
       queue = new MemoryQueue(
         this.#clock,
         address.kind === "dead-letters" ? Number.POSITIVE_INFINITY : this.#maxMessages,
@@ -114,7 +107,7 @@ export class MemorySpace {
     return address.kind === "topic" ? this.#topics.has(address.name) : this.#queues.has(spaceName(address));
   }
 
-  /** Its queues and subscriptions, and its topics. */
+  /** Lists queues, subscriptions and topics. */
   list(): readonly (WorkAddress | TopicAddress)[] {
     const prefix = spaceName({ kind: "queue", name: "" });
     const work = addressesAmong([...this.#queues.keys()].map((name) => name.slice(prefix.length)));
@@ -126,7 +119,7 @@ export class MemorySpace {
     return this.#queues.get(spaceName(address));
   }
 
-  /** The queues of the subscriptions that take a routing key; undefined for a topic that does not exist. */
+  /** The queues of the subscriptions that match a routing key; undefined if the topic does not exist. */
   subscribers(topic: string, routingKey: string | undefined): readonly MemoryQueue[] | undefined {
     const bindings = this.#topics.get(topic);
     if (bindings === undefined) return undefined;
@@ -138,7 +131,7 @@ export class MemorySpace {
   }
 }
 
-/** Topics and queues are kept apart; a queue and a subscription of one name are the same thing, as on real brokers. */
+/** The name of an address. A topic and a queue may share a name; a queue and a subscription may not. */
 export function spaceName(address: Address): string {
   return `${address.kind === "topic" ? "topic" : "queue"} ${addressName(address)}`;
 }

@@ -1,4 +1,4 @@
-import type { ChannelModel, ConsumeMessage } from "amqplib";
+import type { ConsumeMessage } from "amqplib";
 import type {
   Adapter,
   AdapterSignals,
@@ -21,8 +21,8 @@ import { readQueues } from "./management.ts";
 import { physicalName, queueName } from "./names.ts";
 import { LOOPBACK, type RabbitMQOptions, resolveOptions, type Settings } from "./options.ts";
 import type { PolicyFindings } from "./policies.ts";
-import { Session } from "./session.ts";
-import type { Established } from "./topology.ts";
+import { type RabbitMQConnections, Session } from "./session.ts";
+import type { Established } from "./verification.ts";
 
 const SEND_LIMITS: SendLimits = Object.freeze({
   maxBatchMessages: 256,
@@ -30,13 +30,7 @@ const SEND_LIMITS: SendLimits = Object.freeze({
   maxBatchesInFlight: 1024,
 });
 
-/** The client library's connections of one adapter; undefined while one is down. */
-export interface RabbitMQConnections {
-  readonly publishing: ChannelModel | undefined;
-  readonly consuming: ChannelModel | undefined;
-}
-
-/** anybroker's side of RabbitMQ, over AMQP 0-9-1. Made by {@link rabbitmq}. */
+/** The RabbitMQ adapter, over AMQP 0-9-1. Created by {@link rabbitmq}. */
 export class RabbitMQAdapter implements Adapter<ConsumeMessage> {
   readonly name = "rabbitmq";
   readonly capabilities = CAPABILITIES;
@@ -49,8 +43,8 @@ export class RabbitMQAdapter implements Adapter<ConsumeMessage> {
   }
 
   /**
-   * amqplib's own connections while they stand, for what anybroker does not offer: make a channel of your own on them.
-   * After a loss they are others, so ask again instead of keeping one. Closing one is mended like any loss.
+   * amqplib's own connections, for what anybroker does not offer: open your own channel on one. Read this again after a
+   * loss, because the connections change. If you close one, the adapter reconnects.
    */
   get connections(): RabbitMQConnections {
     return this.#session.current?.connections ?? { publishing: undefined, consuming: undefined };
@@ -69,16 +63,16 @@ export class RabbitMQAdapter implements Adapter<ConsumeMessage> {
   }
 
   /**
-   * Looks what stands, as `declare` does with `"verify"`, and tells beside the problems what could not be compared: bindings,
-   * which AMQP does not tell, and the properties of what the user may not configure; with `managementUrl` all is compared.
+   * Verifies as `declare` does with `"verify"`. Also returns what it could not compare: bindings, which AMQP does not
+   * show, and the properties of resources that the user may not configure. With `managementUrl` it compares everything.
    */
   verify(topology: Topology): Promise<Established> {
     return this.#session.use((session) => session.verify(topology));
   }
 
   /**
-   * What the server's policies do to a topology: what loses messages or breaks what is promised (which `declare` finds,
-   * too), and what changes how it works. Undefined without `managementUrl`, since AMQP does not tell policies. Rejects if
+   * Returns what the server's policies do to a topology: problems (lost messages, broken guarantees), which `declare`
+   * finds too, and changes of how it works. Undefined without `managementUrl`: AMQP does not show policies. Rejects if
    * the management API does not answer.
    */
   policies(topology: Topology): Promise<PolicyFindings | undefined> {
@@ -86,8 +80,8 @@ export class RabbitMQAdapter implements Adapter<ConsumeMessage> {
   }
 
   /**
-   * How many delayed messages the server has taken off one wait queue and not put on the next. Undefined without
-   * `managementUrl`. Rejects if the management API does not answer.
+   * Returns how many delayed messages the server has taken off one wait queue and not yet put on the next. Undefined
+   * without `managementUrl`. Rejects if the management API does not answer.
    */
   delaysUnderWay(): Promise<number | undefined> {
     return this.#session.use((session) => session.delaysUnderWay());
@@ -108,7 +102,7 @@ export class RabbitMQAdapter implements Adapter<ConsumeMessage> {
     };
   }
 
-  /** Host, port and virtual host: what a cluster calls itself, others may be called too. */
+  /** Host, port and virtual host. The cluster's own name is not used: other clusters may have the same. */
   async identities(): Promise<readonly unknown[]> {
     const { hosts, vhost } = this.#settings;
     return hosts.map(
@@ -120,19 +114,19 @@ export class RabbitMQAdapter implements Adapter<ConsumeMessage> {
     return this.#session.use((session) => session.depth(of));
   }
 
-  /** Rejects with `unsupported` without `managementUrl`, since AMQP lists no queues. */
+  /** Rejects with `unsupported` without `managementUrl`, because AMQP lists no queues. */
   async list(): Promise<readonly (WorkAddress | TopicAddress)[]> {
     return addressesAmong((await readQueues(this.#settings)).keys());
   }
 
   /**
-   * How many messages consumers hold of the queue at an address, as the management API knew some seconds ago. Rejects with
-   * `unsupported` without `managementUrl`, and with `not-found` if it knows no such queue.
+   * Returns how many unacknowledged messages the queue of an address has. The management API's number is some seconds
+   * old. Rejects with `unsupported` without `managementUrl`, and with `not-found` if there is no such queue.
    */
   async unacknowledged(of: Source): Promise<number> {
     const found = (await readQueues(this.#settings)).get(queueName(of));
     if (found !== undefined) return found;
-    throw new MessagingError("not-found", `RabbitMQ's management API knows no queue "${queueName(of)}"`);
+    throw new MessagingError("not-found", `RabbitMQ's management API has no queue "${queueName(of)}"`);
   }
 
   watch(of: QueueAddress | TopicAddress, watcher: Watcher<ConsumeMessage>): Promise<() => Promise<void>> {

@@ -6,72 +6,73 @@ import { thrownText } from "../../core/foreign.ts";
 import { backoffMs } from "../../core/retry-policy.ts";
 import { connectError, isUnexplained, lostError, noneReached, refusalReason, ServerRefusal } from "./errors.ts";
 import { type Hosts, type Place, placeText, type RabbitMQPasswordProvider, type Settings } from "./options.ts";
-import type { ServerWords } from "./server-words.ts";
+import type { Redactor } from "./redactor.ts";
 import { guardHeaders } from "./unreadable-headers.ts";
 
 /**
  * Settles as `work` does, or rejects with `timeout` after `ms` milliseconds. amqplib's promises never settle on a
- * connection that is half-open, so that none of them may be awaited bare. `work`'s later rejection is swallowed.
+ * half-open connection, so each of them must be awaited with a limit. Later rejections of `work` are ignored.
  */
 export function within<Result>(ms: number, what: string, work: Promise<Result>): Promise<Result> {
   const late = (): MessagingError =>
-    new MessagingError("timeout", `RabbitMQ gave no answer within ${ms} ms to: ${what}`);
+    new MessagingError("timeout", `RabbitMQ did not answer within ${ms} ms to: ${what}`);
   return settleWithin(ms, late, work);
 }
 
-/** A password or token, and until when it can be used. */
+/** A password or token, and its expiry. */
 interface Password {
   readonly value: string;
-  /** Milliseconds since 1970; undefined where nobody says so. */
+  /** Milliseconds since 1970; undefined if unknown. */
   readonly expiresAt: number | undefined;
 }
 
-/** Asks for the password where it is a function's to say. Rejects with `unauthorized` if that fails. */
+/** Returns the password, from the function if it is one. Rejects with `unauthorized` if the function fails. */
 export async function currentPassword(
-  { password, words }: Pick<Settings, "password" | "words">,
+  { password, redactor }: Pick<Settings, "password" | "redactor">,
   timeoutMs: number,
 ): Promise<Password> {
   const current =
-    typeof password === "string" ? { value: password, expiresAt: undefined } : await asked(password, timeoutMs);
-  words.used(current.value);
+    typeof password === "string" ? { value: password, expiresAt: undefined } : await callProvider(password, timeoutMs);
+  redactor.addPassword(current.value);
   return current;
 }
 
-async function asked(password: RabbitMQPasswordProvider, timeoutMs: number): Promise<Password> {
-  const what = "the function that was given to rabbitmq() as password";
-  let read: Given;
+async function callProvider(password: RabbitMQPasswordProvider, timeoutMs: number): Promise<Password> {
+  const what = "the password function of rabbitmq()";
+  let read: ProviderResult;
   try {
-    read = readGiven(await within(timeoutMs, `give a password, by ${what}`, Promise.resolve().then(password)));
+    const late = (): MessagingError => new MessagingError("timeout", `${what} did not return within ${timeoutMs} ms`);
+    read = readProviderResult(await settleWithin(timeoutMs, late, Promise.resolve().then(password)));
   } catch (cause) {
-    throw new MessagingError("unauthorized", `${what} failed, so there is none to log in with; see the cause`, {
+    throw new MessagingError("unauthorized", `${what} failed, so there is no password for the login; see the cause`, {
       cause,
     });
   }
-  const { value, until } = read;
+  const { value, expiresAtMs } = read;
   if (typeof value !== "string" || value === "") {
-    throw new MessagingError("unauthorized", `${what} gave no text; let it give one, or { value, expiresAt }`);
+    throw new MessagingError("unauthorized", `${what} returned no string; return one, or { value, expiresAt }`);
   }
-  const expiresAt = until ?? expiryOf(value);
+  const expiresAt = expiresAtMs ?? expiryOf(value);
   return { value, expiresAt: expiresAt !== undefined && Number.isFinite(expiresAt) ? expiresAt : undefined };
 }
 
-/** What a function gave, as far as it can be read. */
-interface Given {
+/** What the function returned. */
+interface ProviderResult {
   readonly value: unknown;
   /** Milliseconds since 1970. */
-  readonly until: number | undefined;
+  readonly expiresAtMs: number | undefined;
 }
 
-/** Throws what looking at it throws: it is an object of the caller's. */
-function readGiven(given: unknown): Given {
-  if (typeof given === "string") return { value: given, until: undefined };
-  const { value, expiresAt } = (given ?? {}) as { readonly value?: unknown; readonly expiresAt?: unknown };
-  return { value, until: expiresAt instanceof Date ? expiresAt.getTime() : undefined };
+/** Throws what a getter of the caller's object throws. */
+function readProviderResult(result: unknown): ProviderResult {
+  if (typeof result === "string") return { value: result, expiresAtMs: undefined };
+  const { value, expiresAt } = (result ?? {}) as { readonly value?: unknown; readonly expiresAt?: unknown };
+  return { value, expiresAtMs: expiresAt instanceof Date ? expiresAt.getTime() : undefined };
 }
 
 const JSON_WEB_TOKEN = /^[\w-]+\.([\w-]+)\.[\w-]*$/;
 
-/** What a JSON Web Token says of its end, in milliseconds. */
+/** The expiry of a JSON Web Token, in milliseconds since 1970. */
 function expiryOf(value: string): number | undefined {
   const [, claims] = JSON_WEB_TOKEN.exec(value) ?? [];
   if (claims === undefined) return undefined;
@@ -79,18 +80,18 @@ function expiryOf(value: string): number | undefined {
     const { exp } = JSON.parse(Buffer.from(claims, "base64url").toString("utf8")) as { readonly exp?: unknown };
     return typeof exp === "number" ? exp * 1_000 : undefined;
   } catch {
-    // A password with two dots in it.
+    // It is a password with two dots.
     return undefined;
   }
 }
 
-/** A token is replaced when this much of its time is over. */
-const USED = 0.8;
-/** Between tries that fail. */
-const AGAIN_MS = 5_000;
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
+/** A token is replaced after this part of its lifetime. */
+const RENEW_AFTER = 0.8;
+/** The wait between failed attempts. */
+const RETRY_MS = 5_000;
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
-/** Gives the server a new token before the old one is over, so that it does not end the connection. */
+/** Gives the server a new token before the current one expires, so that it does not close the connection. */
 class Renewal {
   readonly #model: ChannelModel;
   readonly #settings: Settings;
@@ -98,18 +99,18 @@ class Renewal {
   #timer: NodeJS.Timeout | undefined;
   #isOver = false;
 
-  /** `failed` is told why no new one was given; it is tried again until the server ends the connection. */
+  /** `failed` gets the reason of each failed attempt; attempts continue until the server closes the connection. */
   constructor(model: ChannelModel, settings: Settings, failed: (error: MessagingError) => void) {
     this.#model = model;
     this.#settings = settings;
     this.#failed = failed;
   }
 
-  /** Replaces a password that is in use before it expires, if it does. */
+  /** Replaces a password before it expires, if it does. */
   before({ expiresAt }: Password): void {
     const leftMs = expiresAt === undefined ? 0 : expiresAt - Date.now();
-    // What is over already, by this clock, the server has taken all the same.
-    if (leftMs > 0) this.#later(Math.min(leftMs * USED, LONGEST_TIMER_MS));
+    // A token that has expired by this clock was accepted by the server nevertheless.
+    if (leftMs > 0) this.#schedule(Math.min(leftMs * RENEW_AFTER, MAX_TIMER_MS));
   }
 
   stop(): void {
@@ -117,7 +118,7 @@ class Renewal {
     clearTimeout(this.#timer);
   }
 
-  #later(ms: number): void {
+  #schedule(ms: number): void {
     if (this.#isOver) return;
     this.#timer = setTimeout(() => void this.#renew(), ms);
     this.#timer.unref();
@@ -133,8 +134,8 @@ class Renewal {
       this.before(password);
     } catch (error) {
       if (this.#isOver) return;
-      this.#failed(isMessagingError(error) ? error : refused(this.#settings.words.error(error)));
-      this.#later(AGAIN_MS);
+      this.#failed(isMessagingError(error) ? error : refused(this.#settings.redactor.error(error)));
+      this.#schedule(RETRY_MS);
     }
   }
 }
@@ -142,7 +143,7 @@ class Renewal {
 function refused(cause: unknown): MessagingError {
   return new MessagingError(
     "unauthorized",
-    "RabbitMQ was not given a new token before the old one is over; see the cause",
+    "RabbitMQ did not get a new token before the current one expires; see the cause",
     {
       cause,
     },
@@ -150,26 +151,26 @@ function refused(cause: unknown): MessagingError {
 }
 
 /**
- * Opens a channel whose closing by the server throws nothing by itself: the operation that caused it rejects. Rejects with
- * `overloaded` if the connection has no more of them.
+ * Opens a channel. If the server closes it, only the operation that caused that rejects. Rejects with `overloaded` if
+ * the connection has no more channels.
  */
 export async function openChannel(link: Connection, ms: number): Promise<Channel> {
   const channel = await answered(link, ms, "open a channel", link.model.createChannel()).catch((error: unknown) => {
-    throw isUsedUp(error) ? usedUp(link, error) : error;
+    throw isOutOfChannels(error) ? outOfChannels(link, error) : error;
   });
   channel.on("error", () => {});
   guardClosing(link, ms, channel);
   return channel;
 }
 
-/** The part of amqplib's channel that closes it after a frame that does not belong there. It is not in amqplib's types. */
+/** The part of amqplib's channel that closes it after an unexpected frame. It is not in amqplib's types. */
 interface ClosesItself {
   closeWithError?(...because: unknown[]): void;
 }
 
 /**
- * A frame that does not belong to a channel has amqplib close it, and say so when the server has answered. Until then
- * everything on the channel is silent: an answer that is owed for too long ends the connection.
+ * After an unexpected frame amqplib closes the channel, and reports it only when the server has answered. Cuts the
+ * connection if that answer takes longer than `ms`.
  */
 export function guardClosing(link: Connection, ms: number, channel: Channel): void {
   const closing = channel as unknown as ClosesItself;
@@ -183,7 +184,7 @@ export function guardClosing(link: Connection, ms: number, channel: Channel): vo
   };
 }
 
-/** Uses a channel of its own for something that may have it closed by the server. */
+/** Runs an operation that may close its channel, on a channel opened for it. */
 export async function withChannel<Result>(
   link: Connection,
   ms: number,
@@ -194,12 +195,12 @@ export async function withChannel<Result>(
   try {
     return await answered(link, ms, what, use(channel));
   } finally {
-    // The server closed it already if the operation failed.
+    // If the operation failed, the server has closed it.
     channel.close().catch(() => {});
   }
 }
 
-/** Waits for an answer of the broker. A connection that owes one for too long is dead: it is cut, to be made anew. */
+/** Waits for an answer of the broker. If it takes too long, the connection counts as dead and is cut. */
 export async function answered<Result>(
   link: Connection,
   ms: number,
@@ -210,77 +211,77 @@ export async function answered<Result>(
     return await within(ms, what, work);
   } catch (error) {
     if (isMessagingError(error, "timeout")) link.cut();
-    throw link.words.error(error);
+    throw link.redactor.error(error);
   }
 }
 
-/** In amqplib's words. */
-function isUsedUp(error: unknown): boolean {
+/** By amqplib's error text. */
+function isOutOfChannels(error: unknown): boolean {
   return error instanceof Error && error.message === "No channels left to allocate";
 }
 
-function usedUp({ model, where }: Connection, cause: unknown): MessagingError {
+function outOfChannels({ model, where }: Connection, cause: unknown): MessagingError {
   const { channelMax } = model.connection as unknown as { readonly channelMax?: number };
   const most = channelMax === undefined ? "" : ` ${channelMax}`;
   return new MessagingError(
     "overloaded",
-    `all${most} channels that RabbitMQ at ${where} allows a connection (its channel_max) are in use, and each consumer has one; raise channel_max in rabbitmq.conf, or spread the consumers over several broker objects or processes`,
+    `all${most} channels that RabbitMQ at ${where} allows on a connection (channel_max) are in use, and each consumer needs one; raise channel_max in rabbitmq.conf, or spread the consumers over several broker objects or processes`,
     { cause },
   );
 }
 
-/** One connection as long as it stands. */
+/** One connection while it is open. */
 export interface Connection {
   readonly model: ChannelModel;
-  /** The server that it leads to, for people. */
+  /** The server's address for error messages. */
   readonly where: string;
-  /** What the server says passes there before it is shown or kept. */
-  readonly words: ServerWords;
-  /** Cuts the connection at once; for when it does not answer. */
+  /** Redacts the server's texts. */
+  readonly redactor: Redactor;
+  /** Destroys the socket at once; for a connection that does not answer. */
   cut(): void;
 }
 
-export interface LinkEvents {
-  /** A connection stands. Until this resolves it is not used; if it rejects, the connection is cut and made anew. */
+export interface ConnectionEvents {
+  /** A connection is open. It is used once this resolves; if this rejects, it is cut and opened again. */
   prepare(link: Connection): Promise<void>;
-  /** A connection that had been prepared is gone; another is being made. */
+  /** A prepared connection is lost; it reconnects. */
   lost(cause: MessagingError): void;
-  /** A connection was made again. */
+  /** It has reconnected. */
   restored(): void;
-  /** An attempt to make it again failed for a reason that time alone does not mend. */
+  /** An attempt to reconnect failed for a reason that needs an operator. */
   refused(error: MessagingError): void;
 }
 
 const CLOSE_MS = 5_000;
 
 /**
- * A connection that is made again for as long as it is wanted, with growing waits between attempts. amqplib's own
- * recovery is not used: it leaves channels dead and retries refused credentials.
+ * A connection that reconnects until it is closed, with growing waits. It does not use amqplib's recovery, which leaves
+ * channels dead and retries refused credentials.
  */
 export class SupervisedConnection {
   readonly #settings: Settings;
   readonly #hosts: Hosts;
   readonly #role: string;
-  readonly #events: LinkEvents;
+  readonly #events: ConnectionEvents;
   readonly #ended = new AbortController();
   #link: Connection | undefined;
   #retry: NodeJS.Timeout | undefined;
   #attempts = 0;
-  #told: string | undefined;
+  #reported: string | undefined;
 
-  constructor(settings: Settings, hosts: Hosts, role: string, events: LinkEvents) {
+  constructor(settings: Settings, hosts: Hosts, role: string, events: ConnectionEvents) {
     this.#settings = settings;
     this.#hosts = hosts;
     this.#role = role;
     this.#events = events;
   }
 
-  /** The connection, while it stands and is prepared. */
+  /** The connection while it is open and prepared. */
   get current(): Connection | undefined {
     return this.#link;
   }
 
-  /** Makes the first connection; rejects if that fails, and is then of no further use. */
+  /** Opens the first connection. If that rejects, this object cannot be used again. */
   async open(): Promise<void> {
     try {
       await this.#connect();
@@ -290,12 +291,12 @@ export class SupervisedConnection {
     }
   }
 
-  /** Begins to make the connection, and reports `restored` when it stands. */
+  /** Starts to connect, and reports `restored` when connected. */
   start(): void {
     this.#reconnectLater();
   }
 
-  /** Ends the connection and every attempt at one, in bounded time. A second call does nothing. */
+  /** Closes the connection and ends all attempts, in bounded time. A second call does nothing. */
   async close(): Promise<void> {
     if (this.#ended.signal.aborted) return;
     this.#ended.abort();
@@ -303,12 +304,12 @@ export class SupervisedConnection {
     const link = this.#link;
     this.#link = undefined;
     if (link === undefined) return;
-    // Closing fails where the connection is gone already, which is what was wanted.
+    // Closing fails if the connection is lost already.
     await within(CLOSE_MS, "close the connection", link.model.close()).catch(() => {});
     link.cut();
   }
 
-  /** To the first host that takes it. */
+  /** Connects to the first host that accepts. */
   async #connect(): Promise<void> {
     const failures: { readonly place: Place; readonly error: MessagingError }[] = [];
     for (const place of this.#hosts.order()) {
@@ -317,7 +318,7 @@ export class SupervisedConnection {
         return;
       } catch (error) {
         const refusal = connectError(error, place, this.#settings);
-        // Every node of a cluster would say the same, and count the login as one more that failed.
+        // Other nodes of the cluster would refuse too, and count another failed login.
         if (this.#ended.signal.aborted || !isOfTheHost(refusal)) throw refusal;
         this.#hosts.lost(place);
         failures.push({ place, error: refusal });
@@ -327,7 +328,7 @@ export class SupervisedConnection {
   }
 
   async #connectTo(place: Place): Promise<void> {
-    const { heartbeatSeconds, connectTimeoutMs, requestTimeoutMs, connectionName, vhost, tls, username, words } =
+    const { heartbeatSeconds, connectTimeoutMs, requestTimeoutMs, connectionName, vhost, tls, username, redactor } =
       this.#settings;
     const password = await currentPassword(this.#settings, connectTimeoutMs);
     const cutter = new AbortController();
@@ -339,7 +340,7 @@ export class SupervisedConnection {
       const model = await within(
         connectTimeoutMs,
         `connect to ${placeText(place)}`,
-        dialled(
+        connectOverHeartbeat(
           {
             protocol: tls === undefined ? "amqp" : "amqps",
             hostname: place.host,
@@ -354,44 +355,44 @@ export class SupervisedConnection {
       );
       this.#ended.signal.removeEventListener("abort", cut);
       guardHeaders(model);
-      link = { model, where: placeText(place), words, cut };
+      link = { model, where: placeText(place), redactor, cut };
       const renewal = new Renewal(model, this.#settings, (error) => this.#events.refused(error));
       const closed = new Promise<never>((_resolve, reject) => {
         let closing: NodeJS.Timeout | undefined;
         model.on("error", (error) => {
-          cause ??= words.error(error);
-          // The end follows at once, unless amqplib waits for an answer to its own close.
+          cause ??= redactor.error(error);
+          // The end follows at once, unless amqplib waits for the answer to its close.
           closing ??= setTimeout(cut, requestTimeoutMs).unref();
         });
         model.on("close", (error) => {
           clearTimeout(closing);
           renewal.stop();
-          const lost = lostError(cause ?? words.error(error), place);
+          const lost = lostError(cause ?? redactor.error(error), place);
           reject(lost);
           if (this.#link === link) this.#onLost(lost, place);
-          // The peer of a half-open connection never ends its side.
+          // The peer of a half-open connection never closes its side.
           cut();
         });
       });
       closed.catch(() => {});
       await Promise.race([closed, within(connectTimeoutMs, "prepare the connection", this.#events.prepare(link))]);
-      if (this.#ended.signal.aborted) throw new MessagingError("closed", "the adapter was closed while it connected");
+      if (this.#ended.signal.aborted) throw new MessagingError("closed", "the adapter was closed while connecting");
       this.#link = link;
       this.#attempts = 0;
       this.#hosts.connected(place);
       renewal.before(password);
     } catch (error) {
       cut();
-      const reason = cause ?? (await this.#explained(words.error(error), place, password.value));
+      const reason = cause ?? (await this.#explained(redactor.error(error), place, password.value));
       throw connectError(reason, place, this.#settings);
     }
   }
 
   async #explained(error: unknown, place: Place, password: string): Promise<unknown> {
     if (!isUnexplained(error) || this.#ended.signal.aborted) return error;
-    const { tls, username, vhost, connectTimeoutMs, words } = this.#settings;
+    const { tls, username, vhost, connectTimeoutMs, redactor } = this.#settings;
     const refusal = await refusalReason({ ...place, tls, username, password, vhost }, connectTimeoutMs);
-    return refusal === undefined ? error : new ServerRefusal(refusal.code, words.text(refusal));
+    return refusal === undefined ? error : new ServerRefusal(refusal.code, redactor.text(refusal));
   }
 
   #onLost(cause: MessagingError, place: Place): void {
@@ -413,43 +414,46 @@ export class SupervisedConnection {
       await this.#connect();
     } catch (error) {
       if (this.#ended.signal.aborted) return;
-      if (isMessagingError(error)) this.#tell(error);
+      if (isMessagingError(error)) this.#report(error);
       this.#reconnectLater();
       return;
     }
-    this.#told = undefined;
+    this.#reported = undefined;
     this.#events.restored();
   }
 
-  /** Once, and again when the reason changes: attempts never end. */
-  #tell(refusal: MessagingError): void {
-    if (isPassing(refusal) || this.#told === refusal.message) return;
-    this.#told = refusal.message;
+  /** Reports a refusal once, and again when the reason changes. */
+  #report(refusal: MessagingError): void {
+    if (isTemporary(refusal) || this.#reported === refusal.message) return;
+    this.#reported = refusal.message;
     this.#events.refused(refusal);
   }
 }
 
-/** Whether another host may be reached all the same. */
+/** Whether another host may accept. */
 function isOfTheHost({ code }: MessagingError): boolean {
   return code === "unreachable" || code === "timeout" || code === "overloaded";
 }
 
-/** Time alone mends what is only not there. */
-function isPassing({ code, cause }: MessagingError): boolean {
+/** Whether the reason may pass without an operator: the server does not answer. */
+function isTemporary({ code, cause }: MessagingError): boolean {
   return (code === "unreachable" || code === "timeout") && !(cause instanceof ServerRefusal);
 }
 
-/** `signal` is Node's own way to destroy a socket; amqplib only ever asks it to end. */
+/** `signal` destroys the socket; amqplib can only end it. */
 function socketOptions(tls: ConnectionOptions | undefined, connectionName: string, signal: AbortSignal): SocketOptions {
   const options = { ...tls, signal, clientProperties: { connection_name: connectionName } };
   return options as SocketOptions;
 }
 
-/** amqplib takes no heartbeat while a virtual host is opened. A server that is busy for so long sends one then. */
+/** amqplib accepts no heartbeat while a virtual host is opened. A slow server sends one then. */
 const HEARTBEAT_BETWEEN = /^Expected ConnectionOpenOk; got <Heartbeat/;
 
-/** Connects, and once more where only a heartbeat came between. */
-async function dialled(to: Options.Connect, options: () => SocketOptions & ConnectionOptions): Promise<ChannelModel> {
+/** Connects, and tries once more if a heartbeat interrupted. */
+async function connectOverHeartbeat(
+  to: Options.Connect,
+  options: () => SocketOptions & ConnectionOptions,
+): Promise<ChannelModel> {
   try {
     return await connect(to, options());
   } catch (error) {

@@ -7,9 +7,9 @@ import { OWN_PREFIX } from "./names.ts";
 import type { ServerVersion } from "./server-version.ts";
 
 /**
- * How often a queue delivered a message before, in vain. Only quorum queues count, in the header `x-delivery-count`, and
- * they write it at redeliveries alone: at a first delivery the header is the sender's, as that of a shovel is, which
- * copies the count of another queue. Classic queues never write it.
+ * Counts earlier failed deliveries of a message. Only quorum queues count them, in the header `x-delivery-count`, and
+ * write it at redeliveries only. At a first delivery the header comes from the sender, for example a shovel that copies
+ * the count of another queue. Classic queues never write it.
  */
 export class DeliveryCount {
   readonly #countsAcquisitions: boolean;
@@ -26,32 +26,32 @@ export class DeliveryCount {
   }
 
   /**
-   * Whether the count may be another queue's: dead-lettering and local shovels bring it along, and at the first delivery
-   * it stands for the acquisitions, too. Given back once, which is no failure, the message comes with its acquisitions
-   * here alone, so that a count that is this queue's is below them, and one that was brought along is not.
+   * Whether the count may be another queue's. Dead-lettering and local shovels keep the count, and at the first
+   * delivery the server adds it to the acquisitions. After one requeue, which is no failure, the acquisitions are this
+   * queue's alone: a count of this queue is below them, and a count that was brought along is not.
    */
   isDoubtful(message: ConsumeMessage): boolean {
     if (!this.#countsAcquisitions || !this.#isQuorum || !message.fields.redelivered) return false;
     const { failed, acquired } = countsOf(message);
-    // Of a count of 1 the second delivery would tell no more.
+    // For a count of 1 a second delivery would tell nothing more.
     return failed !== undefined && failed === acquired && failed > 1;
   }
 
   of(message: ConsumeMessage): number {
     if (!message.fields.redelivered) return 0;
     const { failed, acquired } = countsOf(message);
-    // Had a quorum queue redelivered it, there would be a count.
+    // A redelivery by a quorum queue would have a count.
     if ((this.#countsAcquisitions ? acquired : failed) === undefined) this.#isQuorum = false;
     if (!this.#isQuorum) return 1;
-    // Only given back so far, which is no failure.
+    // It was only requeued so far, which is no failure.
     if (failed === undefined) return 0;
-    // Each failure is an acquisition. Below the failures they are those here, and one of them was to learn this.
+    // Every failure is an acquisition. Fewer acquisitions than failures are this queue's, one of them the requeue.
     if (this.#countsAcquisitions && (acquired as number) < failed) return (acquired as number) - 1;
     return failed;
   }
 }
 
-/** As the server writes them. What else stands under these names is a sender's. */
+/** The counts as the server writes them. Other values of these headers come from senders. */
 function countsOf({ properties }: ConsumeMessage): Counts {
   const headers = (properties.headers ?? {}) as Record<string, unknown>;
   const count = (name: string): number | undefined => {
@@ -66,15 +66,15 @@ interface Counts {
   readonly acquired: number | undefined;
 }
 
-/** RabbitMQ's words for why it dead-lettered a message, in the engine's. */
+/** RabbitMQ's reasons for dead-lettering a message, as the engine's. */
 const REASONS = new Map([
-  ["expired", { reason: "expired", text: "RabbitMQ moved it: it was older than its time to live" }],
+  ["expired", { reason: "expired", text: "RabbitMQ moved it: its time to live expired" }],
   ["delivery_limit", { reason: "crashed", text: "RabbitMQ moved it: it was delivered as often as its queue allows" }],
   [
     "rejected",
     {
       reason: "rejected",
-      text: "RabbitMQ moved it: a consumer rejected it, as anybroker does with what is too large for a copy",
+      text: "RabbitMQ moved it: a consumer rejected it, as anybroker does with messages that are too large for a copy",
     },
   ],
   ["maxlen", { reason: "rejected", text: "RabbitMQ moved it: its queue was full" }],
@@ -87,8 +87,8 @@ interface Death {
 }
 
 /**
- * A delivery from dead letters. What the engine put there tells why by its headers; what RabbitMQ itself moved there is
- * given the same headers, from its record of the message's deaths.
+ * Converts a delivery from dead letters. Copies of the engine have the reason in their headers. Messages that RabbitMQ
+ * moved get the same headers, from its `x-death`.
  */
 export function incomingDeadLetter(
   of: WorkAddress,
@@ -114,7 +114,7 @@ export function incomingDeadLetter(
   return { ...plain, headers };
 }
 
-/** Whether it died on a queue of ours, and did not merely wait there for its delay to pass. */
+/** Whether it died on a work queue, not on a wait queue of the delays. */
 function isOfWork(death: Death | null): boolean {
   return typeof death?.queue === "string" && !death.queue.startsWith(OWN_PREFIX);
 }

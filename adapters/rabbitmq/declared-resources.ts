@@ -14,22 +14,34 @@ import { OWN_PREFIX } from "./names.ts";
 /** A queue or an exchange. */
 export type Resource = `queue ${string}` | `exchange ${string}`;
 
+export function nameOf(resource: Resource): string {
+  return resource.slice(resource.indexOf(" ") + 1);
+}
+
+/** Resolves with the number of ready messages if it is a queue. Rejects and closes the channel if it does not exist. */
+export async function checkExists(channel: Channel, resource: Resource): Promise<number | undefined> {
+  const name = nameOf(resource);
+  if (resource.startsWith("queue ")) return (await channel.checkQueue(name)).messageCount;
+  await channel.checkExchange(name);
+  return undefined;
+}
+
 /**
- * What is known to stand on the broker. One publish to an exchange that does not exist closes the channel under every
- * other publish on it, so that an exchange is looked for once, on a channel of its own, before anything goes there.
+ * Knows which resources exist on the broker. A publish to a missing exchange closes the channel under all other
+ * publishes, so each exchange is checked once, on another channel, before the first publish.
  */
 export class DeclaredResources {
   readonly #link: () => Connection | undefined;
   readonly #requestTimeoutMs: number;
   readonly #restore: () => Promise<boolean>;
   readonly #existing = new Set<Resource>();
-  /** What this adapter declared, and may make again. */
+  /** What this adapter declared and may recreate. */
   readonly #declared = new Set<Resource>();
-  /** What stands with the properties that this adapter gives it, as far as is known. */
+  /** What exists with the properties that this adapter declares, as far as is known. */
   readonly #verified = new Set<Resource>();
   readonly #checks = new Map<Resource, Promise<void>>();
 
-  /** `restore` declares everything again that was declared, and tells whether it could; it never rejects. */
+  /** `restore` declares everything again. It resolves with whether the broker answered, and never rejects. */
   constructor(link: () => Connection | undefined, restore: () => Promise<boolean>, requestTimeoutMs: number) {
     this.#link = link;
     this.#restore = restore;
@@ -44,7 +56,7 @@ export class DeclaredResources {
     this.#existing.add(resource);
   }
 
-  /** Stands because it was declared, and is to be declared again if it ever does not. */
+  /** The resource was declared: it exists, and is recreated if it is deleted. */
   declared(resource: Resource): void {
     this.#existing.add(resource);
     this.#declared.add(resource);
@@ -55,12 +67,12 @@ export class DeclaredResources {
     return this.#declared.has(resource);
   }
 
-  /** All that this adapter declared. */
-  get declaredThings(): readonly Resource[] {
+  /** All resources that this adapter declared. */
+  get declaredResources(): readonly Resource[] {
     return [...this.#declared];
   }
 
-  /** Whether it was declared as this adapter declares it, and nothing was heard against that since. */
+  /** Whether this adapter declared it, and nothing has contradicted that since. */
   isVerified(resource: Resource): boolean {
     return this.#verified.has(resource);
   }
@@ -70,67 +82,63 @@ export class DeclaredResources {
     this.#verified.delete(resource);
   }
 
-  /** The connection was lost: whatever stands has to be seen anew. */
+  /** The connection is lost: every resource has to be checked again. */
   forgetAll(): void {
     this.#existing.clear();
     this.#verified.clear();
   }
 
   /**
-   * Looks for it unless it is known, and makes it again if it was declared here. Rejects with `not-found` if it is
-   * missing all the same, with another code if nobody could look.
+   * Checks that a resource exists, unless that is known, and recreates it if it was declared here. Rejects with
+   * `not-found` if it is still missing, and with another code if the check failed.
    */
   check(resource: Resource): Promise<void> {
     if (this.#existing.has(resource)) return Promise.resolve();
     const running = this.#checks.get(resource);
     if (running !== undefined) return running;
-    const check = this.#lookOrRestore(resource).finally(() => this.#checks.delete(resource));
+    const check = this.#checkOrRestore(resource).finally(() => this.#checks.delete(resource));
     this.#checks.set(resource, check);
     return check;
   }
 
   /**
-   * A queue that its exchange should lead to did not take a message: it is gone, or not bound any more. Makes it again if
-   * it was declared here; otherwise, or if it cannot be made, rejects with `not-found`.
+   * A queue did not get a message that its exchange should route to it: the queue or its binding is gone. Recreates
+   * both if they were declared here. Otherwise, or if that fails, rejects with `not-found`.
    */
-  async mend(resource: Resource): Promise<void> {
+  async repair(resource: Resource): Promise<void> {
     this.forget(resource);
-    if (this.#declared.has(resource)) return this.#makeAgain(resource, missing(resource));
-    await this.#look(resource);
-    const name = resource.slice(resource.indexOf(" ") + 1);
+    if (this.#declared.has(resource)) return this.#recreate(resource, missing(resource));
+    await this.#checkOnce(resource);
+    const name = nameOf(resource);
     throw new MessagingError(
       "not-found",
-      `the exchange "${name}" of RabbitMQ does not lead to the queue "${name}"; ${DECLARE_IT}`,
+      `RabbitMQ's exchange "${name}" does not route to the queue "${name}"; ${DECLARE_IT}`,
     );
   }
 
-  async #lookOrRestore(resource: Resource): Promise<void> {
+  async #checkOrRestore(resource: Resource): Promise<void> {
     try {
-      await this.#look(resource);
+      await this.#checkOnce(resource);
     } catch (error) {
       if (!isMessagingError(error, "not-found") || !this.#declared.has(resource)) throw error;
-      await this.#makeAgain(resource, error);
+      await this.#recreate(resource, error);
     }
   }
 
-  async #makeAgain(resource: Resource, gone: MessagingError): Promise<void> {
+  async #recreate(resource: Resource, gone: MessagingError): Promise<void> {
     let couldAsk = await this.#restore();
-    // One that was under way may have come by before it vanished.
+    // A run that was already under way may have passed the resource before it was deleted.
     if (couldAsk && !this.#existing.has(resource)) couldAsk = await this.#restore();
     if (this.#existing.has(resource)) return;
-    throw couldAsk
-      ? gone
-      : new MessagingError("unreachable", `not connected to RabbitMQ while ${resource} was made again`);
+    throw couldAsk ? gone : new MessagingError("unreachable", `not connected to RabbitMQ while recreating ${resource}`);
   }
 
-  async #look(resource: Resource): Promise<void> {
+  async #checkOnce(resource: Resource): Promise<void> {
     const link = this.#link();
-    if (link === undefined) throw new MessagingError("unreachable", "not connected to RabbitMQ at the moment");
-    const isQueue = resource.startsWith("queue ");
-    const name = resource.slice(resource.indexOf(" ") + 1);
+    if (link === undefined) throw new MessagingError("unreachable", "not connected to RabbitMQ; reconnecting");
     try {
       await withChannel(link, this.#requestTimeoutMs, `look for ${resource}`, (channel) =>
-        isQueue ? channel.checkQueue(name) : channel.checkExchange(name).then(() => undefined),
+        checkExists(channel, resource),
       );
     } catch (error) {
       if (replyCode(error) === NOT_FOUND) throw missing(resource, error);
@@ -140,12 +148,12 @@ export class DeclaredResources {
   }
 }
 
-/** A destination that does not stand on the broker. */
+/** The error for a destination that does not exist. */
 export function missing(resource: Resource, cause?: unknown): MessagingError {
   const [kind, name] = resource.split(" ");
   return new MessagingError(
     "not-found",
-    `RabbitMQ has no ${kind} "${name}"; ${DECLARE_IT}, which need the rights to configure`,
+    `RabbitMQ has no ${kind} "${name}"; ${DECLARE_IT}, which need the configure permission`,
     { cause },
   );
 }
@@ -153,7 +161,7 @@ export function missing(resource: Resource, cause?: unknown): MessagingError {
 /** One request to the broker. */
 export interface Step {
   readonly what: string;
-  /** What stands for sure once it succeeded. */
+  /** The resource that exists if the step succeeds. */
   readonly resource?: Resource;
   readonly makes?: boolean;
   run(channel: Channel): Promise<unknown>;
@@ -166,10 +174,10 @@ interface Refused {
 }
 
 /** Requests on one channel wait for each other, so several channels share the work. */
-const MOST_AT_ONCE = 8;
+const MAX_CHANNELS = 8;
 const REFUSALS: readonly (number | undefined)[] = [ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED, PRECONDITION_FAILED];
 
-/** Takes every step, and tells which were refused. Rejects if the connection breaks or does not answer. */
+/** Runs every step, and resolves with the refused ones. Rejects if the connection breaks or does not answer. */
 export async function runAll(
   link: Connection,
   requestTimeoutMs: number,
@@ -187,7 +195,7 @@ export async function runAll(
           channel = await openChannel(link, requestTimeoutMs);
         } catch (error) {
           if (!isMessagingError(error, "overloaded") || working === 0) throw error;
-          // The connection has no more channels: the others take its steps.
+          // The connection has no more channels: the other workers do these steps.
           left.unshift(step);
           return;
         }
@@ -211,22 +219,22 @@ export async function runAll(
     if (channel !== undefined) working--;
     channel?.close().catch(() => {});
   };
-  await Promise.all(Array.from({ length: Math.min(MOST_AT_ONCE, steps.length) }, worker));
+  await Promise.all(Array.from({ length: Math.min(MAX_CHANNELS, steps.length) }, worker));
   return refused;
 }
 
-/** Refusals as problems; those of the delays, which have dozens of parts that fail alike, in one of each kind. */
+/** Converts refusals to problems. The delays have dozens of resources that fail alike: one problem for each code. */
 export function problemsOf(refused: readonly Refused[]): readonly MessagingError[] {
   const isOwn = ({ step }: Refused): boolean => step.what.includes(`"${OWN_PREFIX}`);
   return [...refused.filter((one) => !isOwn(one)).map(problemOf), ...inOne(refused.filter(isOwn).map(problemOf))];
 }
 
-/** One problem of each code speaks for all of the delays' parts. */
+/** Merges problems of the delays: one for each code. */
 export function inOne(problems: readonly MessagingError[]): readonly MessagingError[] {
   const kinds = Map.groupBy(problems, ({ code }) => code);
   return [...kinds.values()].flatMap(([first, ...rest]) => {
     if (first === undefined || rest.length === 0) return first ?? [];
-    const text = `${first.message} (and so for ${rest.length} more parts of the delays, which are named ${OWN_PREFIX}…)`;
+    const text = `${first.message} (and ${rest.length} more resources of the delays, named ${OWN_PREFIX}…)`;
     return new MessagingError(first.code, text, { cause: first.cause });
   });
 }
@@ -236,14 +244,14 @@ function problemOf({ step, error }: Refused): MessagingError {
   return operationError(
     error,
     step.what,
-    "it stands there with other properties: give the same ones here, or drain and delete it so that it is declared anew",
+    "it exists with other properties: declare the same ones here, or drain and delete it so that it is created anew",
   );
 }
 
 function broken(step: Step, error: unknown): MessagingError {
   return isMessagingError(error)
     ? error
-    : new MessagingError("unreachable", `the connection to RabbitMQ broke while it was to ${step.what}`, {
+    : new MessagingError("unreachable", `the connection to RabbitMQ broke during: ${step.what}`, {
         cause: error,
       });
 }

@@ -4,7 +4,7 @@ import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { thrownText } from "../../core/foreign.ts";
 import { type Place, placeText, type Settings } from "./options.ts";
 
-/** Where and as whom to ask. */
+/** The server and the login to ask with. */
 interface RefusedPlace {
   readonly host: string;
   readonly port: number;
@@ -14,7 +14,7 @@ interface RefusedPlace {
   readonly vhost: string;
 }
 
-/** The server closed a connection while it was being opened, and said why. */
+/** The server closed a connection while it was being opened, and gave a reason. */
 export class ServerRefusal extends Error {
   override readonly name = "ServerRefusal";
   /** AMQP's reply code. */
@@ -29,19 +29,19 @@ export class ServerRefusal extends Error {
 const METHOD = 1;
 const END = 0xce;
 const FRAME_OVERHEAD = 8;
-const MOST_BYTES = 1024 * 1024;
+const MAX_BYTES = 1024 * 1024;
 const START = "10.10";
 const TUNE = "10.30";
 const CLOSE = "10.50";
 
-/** Whether amqplib left out what the server said when it refused the virtual host. */
+/** Whether amqplib dropped the server's reason for refusing the virtual host. */
 export function isUnexplained(error: unknown): boolean {
   return error instanceof Error && /^Expected ConnectionOpenOk; got <ConnectionClose/.test(error.message);
 }
 
 /**
- * Asks once more why the server does not open a connection, for amqplib throws its answer away: shakes hands up to the
- * virtual host, and reads the reason of the close. Undefined if there is none after all, or no answer within `ms`.
+ * Asks the server again why it does not open a connection, because amqplib drops the answer. It does the handshake up
+ * to the virtual host and reads the reason of the close. Undefined if there is no reason, or no answer within `ms`.
  */
 export function refusalReason(place: RefusedPlace, ms: number): Promise<ServerRefusal | undefined> {
   const { promise, resolve } = Promise.withResolvers<ServerRefusal | undefined>();
@@ -56,10 +56,10 @@ export function refusalReason(place: RefusedPlace, ms: number): Promise<ServerRe
     resolve(reason);
   };
   const timer = setTimeout(end, ms);
-  let seen = Buffer.alloc(0);
+  let received = Buffer.alloc(0);
   const read = (): void => {
-    for (let frame = nextFrame(seen); frame !== undefined; frame = nextFrame(seen)) {
-      seen = seen.subarray(frame.length + FRAME_OVERHEAD);
+    for (let frame = nextFrame(received); frame !== undefined; frame = nextFrame(received)) {
+      received = received.subarray(frame.length + FRAME_OVERHEAD);
       const method = `${frame.readUInt16BE(0)}.${frame.readUInt16BE(2)}`;
       if (method === START) socket.write(methodFrame(startOk(place)));
       else if (method === TUNE) socket.write(Buffer.concat([methodFrame(tuneOk(frame)), methodFrame(open(place))]));
@@ -75,23 +75,23 @@ export function refusalReason(place: RefusedPlace, ms: number): Promise<ServerRe
     socket.write(Buffer.from("AMQP\0\0\x09\x01", "latin1")),
   );
   socket.on("data", (data) => {
-    seen = Buffer.concat([seen, data]);
+    received = Buffer.concat([received, data]);
     try {
-      if (seen.length > MOST_BYTES) end();
+      if (received.length > MAX_BYTES) end();
       else read();
     } catch {
-      // Whatever answers is no RabbitMQ.
+      // The peer is not RabbitMQ.
       end();
     }
   });
   return promise;
 }
 
-/** The payload of the first frame, once it is there. */
-function nextFrame(seen: Buffer): Buffer | undefined {
-  if (seen.length < FRAME_OVERHEAD) return undefined;
-  const length = seen.readUInt32BE(3);
-  return seen.length < length + FRAME_OVERHEAD ? undefined : seen.subarray(7, 7 + length);
+/** The payload of the first frame; undefined while it is incomplete. */
+function nextFrame(received: Buffer): Buffer | undefined {
+  if (received.length < FRAME_OVERHEAD) return undefined;
+  const length = received.readUInt32BE(3);
+  return received.length < length + FRAME_OVERHEAD ? undefined : received.subarray(7, 7 + length);
 }
 
 function closeReason(close: Buffer): ServerRefusal {
@@ -104,7 +104,7 @@ function startOk({ username, password }: RefusedPlace): Buffer {
   return Buffer.concat([ids(10, 11), noProperties, short("PLAIN"), long(`\0${username}\0${password}`), short("en_US")]);
 }
 
-/** What the server asks for: the most channels, the longest frame, and heartbeats. */
+/** Accepts the server's limits: channels, frame size, heartbeat. */
 function tuneOk(tune: Buffer): Buffer {
   return Buffer.concat([ids(10, 31), tune.subarray(4, 12)]);
 }
@@ -149,13 +149,13 @@ export function replyCode(error: unknown): number | undefined {
   return typeof code === "number" ? code : undefined;
 }
 
-/** The server's own words of an error from amqplib, such as `inequivalent arg 'x-max-priority' for queue 'orders' …`. */
+/** The server's text in an error of amqplib, such as `inequivalent arg 'x-max-priority' for queue 'orders' …`. */
 export function replyText(error: unknown): string {
   const message = thrownText(error);
   return /with message "(?:[A-Z_]+ - )?(.*)"$/s.exec(message)?.[1] ?? message;
 }
 
-/** Why no connection could be made. The password stands nowhere in it. */
+/** The error for a connection that could not be opened. It never contains the password. */
 export function connectError(error: unknown, to: Place, settings: Settings): MessagingError {
   if (isMessagingError(error) && error.code !== "timeout") return error;
   const place = `RabbitMQ at ${placeText(to)}`;
@@ -163,7 +163,7 @@ export function connectError(error: unknown, to: Place, settings: Settings): Mes
   if (/vhost \S+ not found/.test(text)) {
     return new MessagingError(
       "not-found",
-      `${place} has no virtual host "${settings.vhost}"; create it, or name another`,
+      `${place} has no virtual host "${settings.vhost}"; create it, or use another one`,
       {
         cause: error,
       },
@@ -172,14 +172,14 @@ export function connectError(error: unknown, to: Place, settings: Settings): Mes
   if (/limit .*is reached/.test(text)) {
     return new MessagingError(
       "unreachable",
-      `${place} takes no more connections (${text}); close others, or have the limit raised`,
+      `${place} accepts no more connections (${text}); close some, or raise the limit`,
       { cause: error },
     );
   }
   if (/access to vhost/.test(text)) {
     return new MessagingError(
       "unauthorized",
-      `${place} refuses user "${settings.username}" the virtual host "${settings.vhost}"; grant it permissions there`,
+      `${place} refuses user "${settings.username}" access to the virtual host "${settings.vhost}"; grant permissions there`,
       { cause: error },
     );
   }
@@ -193,26 +193,26 @@ export function connectError(error: unknown, to: Place, settings: Settings): Mes
   if (isUnexplained(error)) {
     return new MessagingError(
       "unreachable",
-      `${place} does not open the virtual host "${settings.vhost}", and did not say why; see that it exists and runs, that user "${settings.username}" has permissions there, and the server's log`,
+      `${place} does not open the virtual host "${settings.vhost}" and gave no reason; check that it exists and runs, that user "${settings.username}" has permissions there, and the server's log`,
       { cause: error },
     );
   }
   if (/ACCESS[_-]REFUSED|\b403\b/.test(text)) {
     return new MessagingError(
       "unauthorized",
-      `${place} refused the login of user "${settings.username}"; check username and password, and that a guest logs in from the server's own machine only`,
+      `${place} refused the login of user "${settings.username}"; check username and password; guest may log in from the server's machine only`,
       { cause: error },
     );
   }
   const reason = isMessagingError(error) ? text : ((error as { code?: unknown } | null)?.code ?? text);
   return new MessagingError(
     "unreachable",
-    `${place} cannot be reached (${String(reason)}); check host, port, TLS and that the server runs`,
+    `${place} cannot be reached (${String(reason)}); check host, port and TLS, and that the server runs`,
     { cause: error },
   );
 }
 
-/** Why none of several hosts could be reached. */
+/** The error if none of several hosts could be reached. */
 export function noneReached(
   failures: readonly { readonly place: Place; readonly error: MessagingError }[],
 ): MessagingError {
@@ -221,11 +221,11 @@ export function noneReached(
     return first?.error ?? new MessagingError("unreachable", "RabbitMQ cannot be reached: there is no host to try");
   }
   const texts = failures.map(({ place, error }) => `${placeText(place)} (${reasonOf(error)})`);
-  // What a server said tells more than that another is not there.
+  // A refusal by a server explains more than an unreachable host.
   const telling = failures.find(({ error }) => error.cause instanceof ServerRefusal) ?? first;
   return new MessagingError(
     "unreachable",
-    `none of the ${failures.length} hosts of RabbitMQ can be used: ${texts.join(", ")}; check hosts, port, TLS and that the servers run`,
+    `none of the ${failures.length} hosts of RabbitMQ can be used: ${texts.join(", ")}; check hosts, port and TLS, and that the servers run`,
     { cause: telling.error.cause },
   );
 }
@@ -236,17 +236,17 @@ function reasonOf({ cause, message }: MessagingError): string {
   return cause === undefined ? message : replyText(cause);
 }
 
-/** Why a connection that stood is gone. */
+/** The error for a lost connection. */
 export function lostError(cause: unknown, place: Place): MessagingError {
   const reason = cause === undefined ? "closed" : replyText(cause);
   return new MessagingError(
     "unreachable",
-    `the connection to RabbitMQ at ${placeText(place)} is lost (${reason}); connecting again`,
+    `the connection to RabbitMQ at ${placeText(place)} is lost (${reason}); reconnecting`,
     { cause },
   );
 }
 
-/** Whether what broke a connection was a frame that amqplib could not read, and not the network or the server. */
+/** Whether a connection broke because amqplib could not read a frame, and not because of the network or the server. */
 export function isUnreadable(cause: unknown): boolean {
   return (
     cause instanceof Error &&
@@ -254,7 +254,7 @@ export function isUnreadable(cause: unknown): boolean {
   );
 }
 
-/** Why an operation on a channel failed. `what` completes "RabbitMQ refused to …"; `next` says what to do about a refusal. */
+/** The error of a channel operation. `what` completes "RabbitMQ refused to …"; `next` is the advice for a refusal. */
 export function operationError(error: unknown, what: string, next: string): MessagingError {
   if (isMessagingError(error)) return error;
   const text = replyText(error);
@@ -262,7 +262,7 @@ export function operationError(error: unknown, what: string, next: string): Mess
     case NOT_FOUND:
       return new MessagingError("not-found", `RabbitMQ could not ${what}: ${text}; ${next}`, { cause: error });
     case ACCESS_REFUSED: {
-      // From 4.0 on a look takes any right, and the server names that of the operator.
+      // From 4.0 on, an existence check needs any one permission, whatever the text of the server names.
       return new MessagingError(
         "unauthorized",
         `RabbitMQ refused to ${what}: ${text}; grant the user ${rightTo(what)}`,
@@ -280,14 +280,14 @@ export function operationError(error: unknown, what: string, next: string): Mess
 }
 
 function rightTo(what: string): string {
-  if (/^(look for|count) /.test(what)) return "some right to it, such as to read it";
-  if (/^(consume|read) /.test(what)) return "the right to read it";
-  return what.startsWith("write ") ? "the right to write to it" : "that right";
+  if (/^(look for|count) /.test(what)) return "a permission on it, such as read";
+  if (/^(consume|read) /.test(what)) return "the read permission on it";
+  return what.startsWith("write ") ? "the write permission on it" : "that permission";
 }
 
-/** The channel of a consumer is gone. */
+/** The channel of a consumer is closed. */
 export function closedError(queue: string, cause: unknown): MessagingError {
-  const reason = cause === undefined ? "the connection is gone" : replyText(cause);
+  const reason = cause === undefined ? "the connection is lost" : replyText(cause);
   return new MessagingError(
     "unreachable",
     `the consumer of queue "${queue}" lost its channel: ${reason}; subscribing again`,
@@ -297,11 +297,11 @@ export function closedError(queue: string, cause: unknown): MessagingError {
   );
 }
 
-/** What was to be renewed was not. */
+/** A delivery was not renewed. */
 export function notBackError(queue: string): MessagingError {
   return new MessagingError(
     "timeout",
-    `a delivery of queue "${queue}" that was given back before RabbitMQ's consumer timeout did not come again; it expired, or its queue gave it up or gave it to another consumer`,
+    `a delivery of queue "${queue}" was requeued before RabbitMQ's consumer timeout and did not come back; it expired, was dead-lettered, or went to another consumer`,
   );
 }
 
@@ -309,27 +309,27 @@ export function notBackError(queue: string): MessagingError {
 export function tooMuchError(queue: string): MessagingError {
   return new MessagingError(
     "overloaded",
-    `the ordered queue "${queue}" has messages so large that its consumer begins anew with fewer in memory`,
+    `the messages of the ordered queue "${queue}" are so large that its consumer restarts with fewer of them in memory`,
   );
 }
 
 /**
- * Whether a consumer was given more than a server gives that honours its prefetch. Once more than that is allowed for: a
- * quorum queue takes back what a consumer holds whose node is away, and gives as much again when it is back.
+ * Whether a consumer got more than a server that honours its prefetch delivers. Twice the prefetch is allowed: when its
+ * node is away, a quorum queue requeues a consumer's deliveries, and when the node is back it delivers as many again.
  */
 export function isOverPrefetch(unsettled: number, prefetch: number): boolean {
   return unsettled > 2 * prefetch;
 }
 
-/** The server gives more than it was asked for. */
+/** The server does not honour the prefetch. */
 export function overPrefetchError(queue: string, prefetch: number): MessagingError {
   return new MessagingError(
     "conflict",
-    `queue "${queue}" gave a consumer more than twice its prefetch of ${prefetch} without an answer: whatever serves it does not honour basic.qos, and would fill the memory; its channel is closed, which gives all of them back. See that RabbitMQ itself, and no proxy or other server, answers there`,
+    `queue "${queue}" delivered more than twice the prefetch of ${prefetch} to a consumer: its server does not honour basic.qos and would fill the memory, so the channel was closed, which requeues the deliveries. Check that RabbitMQ itself answers there, and no proxy or other server`,
   );
 }
 
-/** The server ended a consumer. */
+/** The server cancelled a consumer. */
 export function cancelledError(queue: string): MessagingError {
   return new MessagingError(
     "not-found",

@@ -1,14 +1,15 @@
 import { RabbitMQAdapter } from "./adapter.ts";
 import type { RabbitMQOptions } from "./options.ts";
 
-export type { RabbitMQAdapter, RabbitMQConnections } from "./adapter.ts";
+export type { RabbitMQAdapter } from "./adapter.ts";
 export type { RabbitMQOptions, RabbitMQPassword, RabbitMQPasswordProvider } from "./options.ts";
 export type { PolicyFindings } from "./policies.ts";
-export type { Established } from "./topology.ts";
+export type { RabbitMQConnections } from "./session.ts";
+export type { Established } from "./verification.ts";
 
 /**
- * anybroker over RabbitMQ 3.10 or later, by AMQP 0-9-1 and the package `amqplib`. Throws `invalid` for options that are
- * unknown or wrong, and for a host other than this machine without credentials; connects only when the broker starts.
+ * Creates an adapter for RabbitMQ 3.10 or later, by AMQP 0-9-1 and the package `amqplib`. It connects when the broker
+ * starts. Throws `invalid` for unknown or wrong options, and for a remote host without credentials.
  *
  * @example createBroker(rabbitmq({ url: "amqps://orders:secret@rabbit.example.com/shop" }))
  */

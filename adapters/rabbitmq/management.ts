@@ -1,21 +1,21 @@
 import { request as requestPlain } from "node:http";
 import { request as requestEncrypted } from "node:https";
+import { jsonCodec } from "../../core/codec.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { thrownText } from "../../core/foreign.ts";
-import { jsonCodec } from "../../core/json-codec.ts";
 import { currentPassword, within } from "./connection.ts";
 import { OWN_PREFIX } from "./names.ts";
 import type { Settings } from "./options.ts";
 import type { AppliedPolicies, Policy, PolicyLists } from "./policies.ts";
 
-type ManagementSettings = Pick<Settings, "username" | "password" | "tls" | "vhost" | "requestTimeoutMs" | "words">;
+type ManagementSettings = Pick<Settings, "username" | "password" | "tls" | "vhost" | "requestTimeoutMs" | "redactor">;
 
-/** The most bytes and values of an answer: room for tens of thousands of queues, and what a small heap can hold. */
-const MOST_BYTES = 32 * 1024 * 1024;
-const MOST_VALUES = 1_000_000;
-const ANSWERS = jsonCodec({ maxValues: MOST_VALUES });
+/** The most bytes and values of an answer: enough for tens of thousands of queues, and safe for a small heap. */
+const MAX_BYTES = 32 * 1024 * 1024;
+const MAX_VALUES = 1_000_000;
+const ANSWERS = jsonCodec({ maxValues: MAX_VALUES });
 
-/** The policies of the virtual host. Rejects with `unauthorized`, `not-found`, `unreachable` or `timeout`. */
+/** Reads the policies of the virtual host. Rejects with `unauthorized`, `not-found`, `unreachable` or `timeout`. */
 export async function readPolicies(managementUrl: string, settings: ManagementSettings): Promise<PolicyLists> {
   const [policies = [], operatorPolicies = []] = await readLists(managementUrl, settings, "policies", isPolicy, [
     ["policies"],
@@ -24,22 +24,20 @@ export async function readPolicies(managementUrl: string, settings: ManagementSe
   return { policies, operatorPolicies };
 }
 
-/**
- * Which policies RabbitMQ applies to what stands in the virtual host. Rejects with `unauthorized`, `not-found`,
- * `unreachable` or `timeout`.
- */
+/** Reads which policies RabbitMQ applies in the virtual host. Rejects as {@link readPolicies}. */
 export async function readAppliedPolicies(
   managementUrl: string,
   settings: ManagementSettings,
 ): Promise<AppliedPolicies> {
   const [queues = [], exchanges = []] = await readLists(managementUrl, settings, "queues and exchanges", isNamed, [
-    // With statistics, a queue that was just made is listed without its policies.
+    // With statistics, a new queue is listed without its policies.
     ["queues", "?disable_stats=true&columns=name,policy,operator_policy,effective_policy_definition"],
     ["exchanges", "?columns=name,policy"],
   ]);
-  const told = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
+  const textOf = (value: unknown): string | undefined =>
+    typeof value === "string" && value !== "" ? value : undefined;
   const applied = (one: Named) =>
-    [one.name, { policy: told(one.policy), operatorPolicy: told(one.operator_policy) }] as const;
+    [one.name, { policy: textOf(one.policy), operatorPolicy: textOf(one.operator_policy) }] as const;
   return {
     queues: new Map(queues.filter((one) => "policy" in one || "effective_policy_definition" in one).map(applied)),
     exchanges: new Map(exchanges.map(applied)),
@@ -47,37 +45,37 @@ export async function readAppliedPolicies(
 }
 
 /**
- * The queues of the virtual host, with how many messages consumers hold of each, as it was some seconds ago. Rejects as
- * {@link readPolicies}, and with `unsupported` where no management API was given.
+ * Reads the queues of the virtual host, with their numbers of unacknowledged messages, which are some seconds old.
+ * Rejects as {@link readPolicies}, and with `unsupported` without a management API.
  */
 export async function readQueues(
   settings: ManagementSettings & Pick<Settings, "managementUrl">,
 ): Promise<ReadonlyMap<string, number>> {
   const { managementUrl } = settings;
   if (managementUrl === undefined) {
-    const next = "give managementUrl, as in ?managementUrl=https://host:15671, or name the queues";
-    throw new MessagingError("unsupported", `RabbitMQ lists no queues by AMQP; ${next}`);
+    const next = "set managementUrl, for example ?managementUrl=https://host:15671, or name the queues";
+    throw new MessagingError("unsupported", `RabbitMQ cannot list queues by AMQP; ${next}`);
   }
   const columns = "?columns=name,messages_unacknowledged";
   const [queues = []] = await readLists(managementUrl, settings, "queues", isNamed, [["queues", columns]]);
-  const held = new Map<string, number>();
+  const unacknowledged = new Map<string, number>();
   for (const { name, messages_unacknowledged: count } of queues) {
-    held.set(name, typeof count === "number" ? count : 0);
+    unacknowledged.set(name, typeof count === "number" ? count : 0);
   }
-  return held;
+  return unacknowledged;
 }
 
-/** A queue or an exchange as it stands. */
+/** An existing queue or exchange. */
 export interface ExistingResource {
   readonly name: string;
-  /** Of an exchange, or of a queue from 3.8 on. */
+  /** The type of an exchange, or of a queue from 3.8 on. */
   readonly type: string;
   readonly durable: boolean;
   readonly auto_delete: boolean;
   readonly arguments: Readonly<Record<string, unknown>>;
 }
 
-/** A binding as it stands. */
+/** An existing binding. */
 export interface ExistingBinding {
   readonly source: string;
   readonly destination: string;
@@ -85,14 +83,14 @@ export interface ExistingBinding {
   readonly routing_key: string;
 }
 
-/** Everything that stands in a virtual host. */
+/** Everything that exists in a virtual host. */
 export interface ExistingTopology {
   readonly queues: readonly ExistingResource[];
   readonly exchanges: readonly ExistingResource[];
   readonly bindings: readonly ExistingBinding[];
 }
 
-/** What stands in the virtual host, with its properties. Rejects with `unauthorized`, `not-found`, `unreachable` or `timeout`. */
+/** Reads what exists in the virtual host, with its properties. Rejects as {@link readPolicies}. */
 export async function readTopology(managementUrl: string, settings: ManagementSettings): Promise<ExistingTopology> {
   const [queues = [], exchanges = [], bindings = []] = await readLists(
     managementUrl,
@@ -100,7 +98,7 @@ export async function readTopology(managementUrl: string, settings: ManagementSe
     "queues and bindings",
     isResource,
     [
-      // Statistics are read from a cache, and are most of the answer.
+      // Statistics come from a cache and would be most of the answer.
       ["queues", "?disable_stats=true&columns=name,type,durable,auto_delete,arguments"],
       ["exchanges", "?columns=name,type,durable,auto_delete,arguments"],
       ["bindings", "?columns=source,destination,destination_type,routing_key"],
@@ -113,11 +111,8 @@ export async function readTopology(managementUrl: string, settings: ManagementSe
   };
 }
 
-/**
- * How many messages the server has taken off the wait queues and not put where they go next. Rejects with `unauthorized`,
- * `not-found`, `unreachable` or `timeout`.
- */
-export async function readUnderWay(managementUrl: string, settings: ManagementSettings): Promise<number> {
+/** Counts messages that are off one wait queue and not on the next. Rejects as {@link readPolicies}. */
+export async function readDelaysUnderWay(managementUrl: string, settings: ManagementSettings): Promise<number> {
   const pattern = encodeURIComponent(`^${OWN_PREFIX.replaceAll(".", "\\.")}`);
   const [queues = []] = await readLists(managementUrl, settings, "queues", isNamed, [
     ["queues", `?page=1&page_size=100&use_regex=true&name=${pattern}&columns=name,messages_dlx`],
@@ -133,10 +128,10 @@ async function readLists<Item>(
   lists: readonly (readonly [kind: string, query?: string])[],
 ): Promise<readonly (readonly Item[])[]> {
   const read = async ([kind, query = ""]: readonly [kind: string, query?: string]): Promise<readonly Item[]> => {
-    const found = await ask(`${managementUrl}/api/${kind}/${encodeURIComponent(settings.vhost)}${query}`, settings);
+    const found = await getJson(`${managementUrl}/api/${kind}/${encodeURIComponent(settings.vhost)}${query}`, settings);
     const list: unknown = Array.isArray(found) ? found : (found as { readonly items?: unknown } | null)?.items;
-    if (!Array.isArray(list)) throw new Unusable(`its answer is no list of ${kind}`);
-    if (!list.every(isItem)) throw new Unusable(`its list of ${kind} holds something else`);
+    if (!Array.isArray(list)) throw new Unusable(`it is no list of ${kind}`);
+    if (!list.every(isItem)) throw new Unusable(`its list of ${kind} contains something else`);
     return list;
   };
   const place = `RabbitMQ's management API at ${managementUrl}`;
@@ -150,26 +145,26 @@ async function readLists<Item>(
     if (isMessagingError(error)) throw error;
     const status = error instanceof Refusal ? error.status : undefined;
     if (status === 401 || status === 403) {
-      const next = "the user has to have a tag such as management, and permissions in the virtual host";
+      const next = "the user needs a tag such as management, and permissions in the virtual host";
       throw new MessagingError("unauthorized", `${place} refuses to show ${what} (${status}); ${next}`);
     }
     if (status !== undefined) {
-      throw new MessagingError("not-found", `${place} answers ${status}; see that managementUrl leads to it`);
+      throw new MessagingError("not-found", `${place} answered ${status}; check managementUrl`);
     }
     if (error instanceof TooLong) {
       throw new MessagingError(
         "unsupported",
-        `${place} answers with more ${what} than are read: ${error.message}; look at them yourself`,
+        `${place} returned more ${what} than are read: ${error.message}; check them manually`,
       );
     }
     if (error instanceof Unusable) {
-      const next = "see that managementUrl leads to RabbitMQ's";
-      const answered = `${managementUrl} answered what is no management API when it was asked for ${what}`;
+      const next = "check managementUrl";
+      const answered = `the answer of ${managementUrl} about ${what} is not one of RabbitMQ's management API`;
       throw new MessagingError("unreachable", `${answered} (${error.message}); ${next}`, { cause: error.cause });
     }
-    const next = "see that managementUrl leads to it, and that its plugin is enabled";
-    throw new MessagingError("unreachable", `${place} cannot be asked for ${what}; ${next}`, {
-      cause: settings.words.error(error),
+    const next = "check managementUrl, and that the management plugin is enabled";
+    throw new MessagingError("unreachable", `${place} cannot be reached for ${what}; ${next}`, {
+      cause: settings.redactor.error(error),
     });
   }
 }
@@ -208,7 +203,7 @@ function isBinding(value: unknown): value is ExistingBinding {
   return typeof source === "string" && typeof destination === "string";
 }
 
-/** What answered is not the management API. */
+/** The answer is not the management API's. */
 class Unusable extends Error {}
 
 class TooLong extends Error {}
@@ -222,8 +217,8 @@ class Refusal extends Error {
   }
 }
 
-/** By Node's own client, which takes the certificates of the connection. */
-async function ask(url: string, settings: ManagementSettings): Promise<unknown> {
+/** Uses Node's client, which takes the connection's certificates. */
+async function getJson(url: string, settings: ManagementSettings): Promise<unknown> {
   const { username, tls, requestTimeoutMs } = settings;
   const { value: password } = await currentPassword(settings, requestTimeoutMs);
   return new Promise((resolve, reject) => {
@@ -235,13 +230,13 @@ async function ask(url: string, settings: ManagementSettings): Promise<unknown> 
       agent: false as const,
       signal: AbortSignal.timeout(requestTimeoutMs),
     };
-    const asked = (isEncrypted ? requestEncrypted : requestPlain)(url, options, (response) => {
+    const request = (isEncrypted ? requestEncrypted : requestPlain)(url, options, (response) => {
       const parts: Buffer[] = [];
       let bytes = 0;
       response.on("data", (part: Buffer) => {
         parts.push(part);
         bytes += part.length;
-        if (bytes > MOST_BYTES) response.destroy(new TooLong(`it has over ${MOST_BYTES} bytes`));
+        if (bytes > MAX_BYTES) response.destroy(new TooLong(`it has over ${MAX_BYTES} bytes`));
       });
       response.on("error", reject);
       response.on("end", () => {
@@ -257,7 +252,7 @@ async function ask(url: string, settings: ManagementSettings): Promise<unknown> 
         }
       });
     });
-    asked.on("error", reject);
-    asked.end();
+    request.on("error", reject);
+    request.end();
   });
 }

@@ -11,31 +11,31 @@ import { routingKeyBeforeDelay } from "./delay-levels.ts";
 import { OWN_PREFIX } from "./names.ts";
 import { unreadHeaders } from "./unreadable-headers.ts";
 
-/** The server's own name for "answer me on this channel": who sends it has to be waiting for the answer. */
+/** RabbitMQ's address for "reply to me on this channel": only valid while its sender waits. */
 const DIRECT_REPLY = "amq.rabbitmq.reply-to";
 /** The most bytes of a property. */
-const LONGEST_PROPERTY = 255;
+const MAX_PROPERTY_BYTES = 255;
 const TEXTS = ["replyTo", "correlationId", "type", "appId"] as const;
 const SECOND_MS = 1_000;
-/** Seconds of the year 5138, or milliseconds of 1973: clients that write milliseconds are more common than the former. */
-const MOST_SECONDS = 100_000_000_000;
-const LONGEST_TIME_MS = 8_640_000_000_000_000;
+/** In seconds it is the year 5138, in milliseconds 1973. Clients that write milliseconds are more likely. */
+const MAX_SECONDS = 100_000_000_000;
+const MAX_TIME_MS = 8_640_000_000_000_000;
 const UNSIGNED_64 = 2 ** 64;
 const SIGNED_64 = 2 ** 63;
-/** A message without a priority has this one, from RabbitMQ 4.0 on. */
+/** A message without a priority counts as this one, from RabbitMQ 4.0 on. */
 const NORMAL_PRIORITY = 4;
-/** Deeper ones become text: what is written was read by a sender's rules, and is written by ours. */
-const DEEPEST_FOREIGN = 32;
+/** Deeper values become text. */
+const MAX_FOREIGN_DEPTH = 32;
 const NUMBER_BYTES = 9;
 
-/** What another sender's message has beside what anybroker reads of it. */
+/** The properties of a foreign message for which anybroker has no field. */
 class AmqpProperties implements ForeignProperties {
   readonly bytes: number;
   readonly #properties: MessageProperties;
-  /** Who sent it, as a header says; unlike the property, which the server vouches for. */
+  /** The sender, according to a header. RabbitMQ verifies only the property. */
   readonly #user: string | undefined;
   readonly #typed: ReadonlyMap<string, TypedHeader>;
-  /** The encoding is about this very body. */
+  /** The body that the content encoding belongs to. */
   readonly #body: Uint8Array;
 
   private constructor(
@@ -50,11 +50,11 @@ class AmqpProperties implements ForeignProperties {
     this.#body = body;
     let bytes = 0;
     for (const name of TEXTS) bytes += byteLength(properties[name]);
-    for (const [name, { value }] of typed) bytes += name.length + sizeOf(value, DEEPEST_FOREIGN);
+    for (const [name, { value }] of typed) bytes += name.length + sizeOf(value, MAX_FOREIGN_DEPTH);
     this.bytes = bytes;
   }
 
-  /** Undefined where there is nothing, as with anybroker's own messages. */
+  /** Undefined if there are none, as on anybroker's own messages. */
   static of(
     properties: MessageProperties,
     user: string | undefined,
@@ -68,7 +68,7 @@ class AmqpProperties implements ForeignProperties {
     return new AmqpProperties(properties, user, typed ?? new Map(), body);
   }
 
-  /** Writes into the options of a copy what it can of all this. `login` is the user who sends. */
+  /** Writes as many properties as possible into the options of a copy. `login` is the user who sends. */
   writeInto(options: Options.Publish, body: Uint8Array, login: string): void {
     const { timestamp, contentEncoding, userId } = this.#properties;
     for (const name of TEXTS) {
@@ -77,15 +77,15 @@ class AmqpProperties implements ForeignProperties {
     }
     if (isUnsigned64(timestamp)) options.timestamp = timestamp;
     if (body === this.#body && isProperty(contentEncoding)) options.contentEncoding = contentEncoding;
-    // Never by the header's word: whoever may send would have it signed with this name.
+    // Never from the header: any sender could have RabbitMQ sign a message with this name.
     if (userId === login) options.userId = login;
   }
 
-  /** Writes the values of headers as they were, where the copy has the text that stands for them. */
+  /** Writes the original values of headers, if the copy still has the text made from them. */
   writeHeaders(wire: Record<string, unknown>, headers: MessageHeaders, login: string): void {
     for (const [name, { wireName, text, value }] of this.#typed) {
       if (headers[name] !== text) continue;
-      const encodable = encodableOf(value, DEEPEST_FOREIGN);
+      const encodable = encodableOf(value, MAX_FOREIGN_DEPTH);
       if (encodable !== undefined) wire[wireName] = encodable;
     }
     const { userId } = this.#properties;
@@ -93,27 +93,27 @@ class AmqpProperties implements ForeignProperties {
     if (typeof user === "string") wire[USER_HEADER] = user;
   }
 
-  /** The priority of the message, where anybroker's own could not say it. */
+  /** The original priority, if anybroker's priority does not determine it. */
   priorityFor(priority: number): number | undefined {
     const given: unknown = this.#properties.priority;
     return typeof given === "number" && fromWirePriority(given) === priority ? given : undefined;
   }
 }
 
-/** In anybroker's terms 0 is what a message has that says nothing, and nothing is lower. */
+/** Converts a priority. 0 is that of a message without one, and of all lower ones. */
 function fromWirePriority(given: unknown): number {
   return typeof given === "number" && given > NORMAL_PRIORITY ? given - NORMAL_PRIORITY : 0;
 }
 
-/** An AMQP timestamp in milliseconds since 1970; undefined where it is none, or no date. */
+/** An AMQP timestamp in milliseconds since 1970; undefined if it is missing or no date. */
 function sentAt(timestamp: unknown): number | undefined {
   if (typeof timestamp !== "number" || timestamp <= 0) return undefined;
-  const ms = timestamp < MOST_SECONDS ? timestamp * SECOND_MS : timestamp;
-  return ms <= LONGEST_TIME_MS ? ms : undefined;
+  const ms = timestamp < MAX_SECONDS ? timestamp * SECOND_MS : timestamp;
+  return ms <= MAX_TIME_MS ? ms : undefined;
 }
 
 function isProperty(text: unknown): text is string {
-  return typeof text === "string" && byteLength(text) <= LONGEST_PROPERTY;
+  return typeof text === "string" && byteLength(text) <= MAX_PROPERTY_BYTES;
 }
 
 function byteLength(text: unknown): number {
@@ -124,16 +124,13 @@ function isUnsigned64(value: unknown): value is number {
   return typeof value === "number" && Number.isInteger(value) && value >= 0 && value < UNSIGNED_64;
 }
 
-/**
- * A decoded value as amqplib encodes it, or undefined where it would throw, or write something else: of what a sender
- * wrote not everything can be written by it.
- */
+/** A decoded value in a form that amqplib encodes correctly; undefined if there is none. */
 function encodableOf(value: unknown, depth: number): unknown {
   if (value === null || typeof value === "string" || typeof value === "boolean") return value;
   if (typeof value === "number") return encodableNumber(value);
   if (typeof value !== "object" || depth === 0) return undefined;
   if (isUint8Array(value)) return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
-  if (Object.hasOwn(value, "!")) return encodableExotic(value as { "!": unknown; value?: unknown });
+  if (Object.hasOwn(value, "!")) return encodableTagged(value as { "!": unknown; value?: unknown });
   if (Array.isArray(value)) {
     const list = value.map((item) => encodableOf(item, depth - 1));
     return list.includes(undefined) ? undefined : list;
@@ -147,13 +144,13 @@ function encodableOf(value: unknown, depth: number): unknown {
   return table;
 }
 
-/** amqplib takes some for integers that are none, and throws. */
+/** amqplib throws on some numbers that it mistakes for integers. */
 function encodableNumber(value: number): unknown {
   if (Number.isSafeInteger(value)) return value;
   return { "!": Number.isInteger(value) && Math.abs(value) < SIGNED_64 ? "long" : "double", value };
 }
 
-function encodableExotic({ "!": kind, value }: { "!": unknown; value?: unknown }): unknown {
+function encodableTagged({ "!": kind, value }: { "!": unknown; value?: unknown }): unknown {
   if (kind === "timestamp") return isUnsigned64(value) ? { "!": kind, value } : undefined;
   if (kind !== "decimal") return undefined;
   const { places, digits } = (value ?? {}) as { places?: unknown; digits?: unknown };
@@ -161,7 +158,7 @@ function encodableExotic({ "!": kind, value }: { "!": unknown; value?: unknown }
   return fits ? { "!": kind, value: { places, digits } } : undefined;
 }
 
-/** About how many bytes a value takes. */
+/** The approximate bytes of a value. */
 function sizeOf(value: unknown, depth: number): number {
   if (typeof value === "string") return NUMBER_BYTES + Buffer.byteLength(value);
   if (typeof value !== "object" || value === null || depth === 0) return NUMBER_BYTES;
@@ -174,29 +171,29 @@ function sizeOf(value: unknown, depth: number): number {
 }
 
 /*
- * Some header names cannot travel as they are: amqplib drops `__proto__`, RabbitMQ takes `CC` and `BCC` for more
- * destinations, and writes those about its own dead-lettering and counting itself. Such a name goes with a prefix.
+ * Some header names are not possible as they are: amqplib drops `__proto__`, RabbitMQ treats `CC` and `BCC` as more
+ * destinations, and it writes the names about dead-lettering and counts itself. Such names get a prefix.
  */
 const ESCAPE = "anybroker-header-";
 const SPECIAL =
   /^(?:__proto__|BCC|CC|x-(?:death|(?:first|last)-death-.*|delivery-count|acquired-count|opt-.*)|anybroker-header-.*)$/s;
-/** Written by RabbitMQ about its own doings: to be read on the native message only, and never to be sent again. */
+/** Headers that RabbitMQ writes itself: only on the native message, and never sent again. */
 const OWN = /^(?:BCC|CC|x-(?:death|(?:first|last)-death-.*|delivery-count|acquired-count|opt-.*))$/s;
 
-/** A header for the adapter's own use, that is part of no message's headers. */
+/** Headers of the adapter itself; they are not in a message's headers. */
 export const KEY_HEADER = "anybroker-key";
-/** The routing key of an event's copy to one queue, where AMQP's routing key is the queue's name. */
+/** The routing key of an event's copy to a queue, whose AMQP routing key is the queue's name. */
 export const ROUTING_KEY_HEADER = "anybroker-routing-key";
 
-/** The user who sent a message, where its copy cannot say so: RabbitMQ lets nobody sign with another's name. */
+/** The sender of a message, on its copies: RabbitMQ accepts only the login as the property `user-id`. */
 export const USER_HEADER = "anybroker-user-id";
-/** Tells a message that is sent again from the one before, where that is not answered yet. */
+/** Distinguishes a message that is sent again from the first one, while that has no answer. */
 export const TWIN_HEADER = "anybroker-twin";
 
 /** The most bytes of a header name on the wire. */
-const LONGEST_NAME_BYTES = 255;
+const MAX_NAME_BYTES = 255;
 
-/** Headers for amqplib, or undefined if there are none. Throws a RangeError that names a name too long for AMQP. */
+/** Headers for amqplib, or undefined if there are none. Throws a RangeError that quotes a name too long for AMQP. */
 export function toWire(
   headers: MessageHeaders,
   key: string | undefined,
@@ -225,35 +222,36 @@ function wireName(name: string): string {
   // Only names that begin with one of these can be special: _ B C x a.
   const suspicious = first === 95 || first === 66 || first === 67 || first === 120 || first === 97;
   const wire = suspicious && SPECIAL.test(name) ? ESCAPE + name : name;
-  if (wire.length * 3 > LONGEST_NAME_BYTES && Buffer.byteLength(wire) > LONGEST_NAME_BYTES) {
-    throw new RangeError(`the header name "${name.slice(0, 40)}…" is over ${LONGEST_NAME_BYTES} bytes`);
+  if (wire.length * 3 > MAX_NAME_BYTES && Buffer.byteLength(wire) > MAX_NAME_BYTES) {
+    throw new RangeError(`the header name "${name.slice(0, 40)}…" has more than ${MAX_NAME_BYTES} bytes`);
   }
   return wire;
 }
 
-/** A header of another sender that is no text. */
+/** A header of a foreign message that is not a string. */
 interface TypedHeader {
   readonly wireName: string;
-  /** What handlers read in its place; undefined where they find no such header. */
+  /** The text that handlers read; undefined if they get no such header. */
   readonly text: string | undefined;
   readonly value: unknown;
 }
 
-/** What stood in the headers of a delivery. */
+/** The content of a delivery's headers. */
 interface FromWire {
   readonly headers: MessageHeaders;
   readonly key: string | undefined;
   readonly routingKey: string | undefined;
-  /** Who sent the message that this is a copy of. */
+  /** The sender of the original, on a copy. */
   readonly user: string | undefined;
-  /** Those that are no text, by their names; undefined where all are. */
+  /** Headers that are not strings, by name; undefined if all are. */
   readonly typed: ReadonlyMap<string, TypedHeader> | undefined;
 }
 
 /**
- * The headers of a delivery, as a fresh object of own string values without a prototype. What another sender wrote is
- * made text: numbers and booleans as JavaScript writes them, bytes as base64, a timestamp as ISO 8601, lists and tables
- * as JSON, cut off below eight levels and at 4,096 characters; what is null or of an unknown kind is left out. Never throws.
+ * Converts the headers of a delivery to an object of string values without a prototype. Never throws.
+ *
+ * Foreign values become text: numbers and booleans as in JavaScript, bytes as base64, timestamps as ISO 8601, lists and
+ * tables as JSON, cut off below eight levels and at 4,096 characters. Null and unknown types are left out.
  */
 export function fromWire(wire: Record<string, unknown> | undefined): FromWire {
   const headers = Object.create(null) as Record<string, string>;
@@ -281,31 +279,31 @@ export function fromWire(wire: Record<string, unknown> | undefined): FromWire {
   return { headers, key, routingKey, user, typed };
 }
 
-const DEEPEST = 8;
-const LONGEST_FOREIGN_TEXT = 4096;
+const MAX_DEPTH = 8;
+const MAX_FOREIGN_TEXT = 4096;
 
-/** Undefined for what no text can be made of. */
+/** Undefined if the value has no text. */
 function foreignText(value: unknown): string | undefined {
   try {
-    const plain = simplify(value, DEEPEST);
+    const plain = simplify(value, MAX_DEPTH);
     if (plain === undefined || plain === null) return undefined;
     const string = typeof plain === "object" ? JSON.stringify(plain) : String(plain);
-    return string.slice(0, LONGEST_FOREIGN_TEXT);
+    return string.slice(0, MAX_FOREIGN_TEXT);
   } catch {
-    // A message is not to be stopped, and its consumer with it, by one header.
+    // One header must not stop a message and its consumer.
     return undefined;
   }
 }
 
-/** What is left of a decoded AMQP value for JSON. */
+/** Converts a decoded AMQP value for JSON. */
 function simplify(value: unknown, depth: number): unknown {
   if (typeof value !== "object" || value === null) {
     if (typeof value === "bigint") return String(value);
     return ["string", "number", "boolean"].includes(typeof value) ? value : null;
   }
-  // By what it is: in a table with bytes under the name `__proto__` they are its prototype.
+  // Not by its prototype: in a table, bytes under the name `__proto__` become the prototype.
   if (isUint8Array(value)) return Buffer.from(value).toString("base64");
-  if (Object.hasOwn(value, "!")) return exotic(value as { "!": unknown; value?: unknown });
+  if (Object.hasOwn(value, "!")) return taggedText(value as { "!": unknown; value?: unknown });
   if (depth === 0) return null;
   if (Array.isArray(value)) return value.map((item) => simplify(item, depth - 1));
   const table = Object.create(null) as Record<string, unknown>;
@@ -315,8 +313,8 @@ function simplify(value: unknown, depth: number): unknown {
   return table;
 }
 
-/** amqplib's way to give a timestamp or a decimal; a table of a sender that looks like one may hold anything. */
-function exotic(value: { "!": unknown; value?: unknown }): string | null {
+/** amqplib's form of a timestamp or decimal. A foreign table with the same form may contain anything. */
+function taggedText(value: { "!": unknown; value?: unknown }): string | null {
   if (value["!"] === "timestamp") return timestampOf(value) ?? null;
   if (value["!"] === "decimal") {
     const { places, digits } = (value.value ?? {}) as { places?: unknown; digits?: unknown };
@@ -325,7 +323,7 @@ function exotic(value: { "!": unknown; value?: unknown }): string | null {
   return null;
 }
 
-/** An AMQP timestamp, as amqplib gives it, in ISO 8601; undefined for what is none. */
+/** An AMQP timestamp of amqplib in ISO 8601; undefined if it is none. */
 export function timestampOf(given: unknown): string | undefined {
   const seconds = (given as { readonly value?: unknown } | null | undefined)?.value;
   const date = new Date(typeof seconds === "number" ? seconds * 1000 : Number.NaN);
@@ -333,12 +331,12 @@ export function timestampOf(given: unknown): string | undefined {
 }
 
 const MILLISECONDS = /^\d{1,10}$/;
-/** RabbitMQ takes no longer time to live; a longer one is left to the check at delivery. */
-export const LONGEST_TTL_MS = 2 ** 32 - 1;
+/** RabbitMQ's longest time to live. The engine checks longer ones at delivery. */
+export const MAX_TTL_MS = 2 ** 32 - 1;
 
 /**
- * AMQP properties of a message. `toTopic` tells that AMQP's routing key is the message's own; elsewhere it goes in a
- * header. `login` is the user who sends. Throws a RangeError for what AMQP cannot carry.
+ * The AMQP properties of a message. With `toTopic`, AMQP's routing key is the message's; otherwise a header has it.
+ * `login` is the user who sends. Throws a RangeError for what AMQP cannot carry.
  */
 export function publishOptions(message: OutgoingMessage, toTopic: boolean, login: string): Options.Publish {
   const { ttlMs, contentType, priority, body } = message;
@@ -355,22 +353,22 @@ export function publishOptions(message: OutgoingMessage, toTopic: boolean, login
     headers,
   };
   if (contentType !== undefined) options.contentType = contentType;
-  // One without a priority counts as one of 4, whoever sent it.
+  // A message without a priority counts as priority 4.
   const wirePriority = foreign?.priorityFor(priority) ?? (priority > 0 ? NORMAL_PRIORITY + priority : undefined);
   if (wirePriority !== undefined) options.priority = wirePriority;
   foreign?.writeInto(options, body, login);
-  // Dead-lettering out of a wait queue removes it, so a delayed message's time to live is the engine's to check.
-  if (ttlMs !== undefined && message.delayMs === 0 && ttlMs <= LONGEST_TTL_MS) options.expiration = Math.ceil(ttlMs);
+  // Dead-lettering from a wait queue removes the expiration, so the engine checks the time to live of delayed messages.
+  if (ttlMs !== undefined && message.delayMs === 0 && ttlMs <= MAX_TTL_MS) options.expiration = Math.ceil(ttlMs);
   return options;
 }
 
-/** No header frame of amqplib is longer: it encodes 64 KiB of headers at most, and 13 properties of 256 bytes beside them. */
-export const LONGEST_HEADER_FRAME = 65_536 + 4_096;
+/** The longest header frame of amqplib: at most 64 KiB of headers, and 13 properties of 256 bytes. */
+export const MAX_HEADER_FRAME_BYTES = 65_536 + 4_096;
 
-/** Kind, channel and size, class, weight and length of the body, flags, end. */
+/** Kind, channel and size, class, weight, length of the body, flags, end. */
 const FRAME_BYTES = 7 + 12 + 2 + 1;
 
-/** The bytes of the frame with a message's properties and headers; of numbers in headers, at most. */
+/** The bytes of the frame with a message's properties and headers. Numbers in headers count with their maximum. */
 export function headerFrameBytes(options: Options.Publish): number {
   const { headers, messageId, contentType, contentEncoding, correlationId, replyTo, type, appId, userId } = options;
   let bytes = FRAME_BYTES + valueBytes(headers ?? {});
@@ -404,12 +402,12 @@ function valueBytes(value: unknown): number {
   return bytes;
 }
 
-/** The body as amqplib wants it, without a copy. */
+/** The body as amqplib needs it, without a copy. */
 export function asBuffer(body: Uint8Array): Buffer {
   return Buffer.isBuffer(body) ? body : Buffer.from(body.buffer, body.byteOffset, body.byteLength);
 }
 
-/** A delivery in anybroker's terms. */
+/** Converts a delivery to the adapter contract. */
 export function incoming(
   message: ConsumeMessage,
   token: DeliveryToken,
@@ -420,7 +418,7 @@ export function incoming(
   const { headers, key, routingKey, user, typed } = fromWire(wire);
   const foreign = AmqpProperties.of(properties, user, typed, message.content);
   const unread = unreadHeaders(properties);
-  const notRead = unread === undefined ? undefined : oneLine(unread.join(", "), MOST_NAMES);
+  const notRead = unread === undefined ? undefined : oneLine(unread.join(", "), MAX_NAMES_LENGTH);
   return {
     token,
     id: messageId(message),
@@ -439,17 +437,17 @@ export function incoming(
   };
 }
 
-/** The most characters of the names of headers. */
-const MOST_NAMES = 400;
+/** The most characters of header names in a text. */
+const MAX_NAMES_LENGTH = 400;
 
 function headersNotRead(names: string): MessagingError {
   return new MessagingError(
     "invalid",
-    `the client library cannot decode some headers of the message (${names}): they have an unknown type, or are nested too deep. Have them sent as texts; to handle the message without them, replay its dead letter with { incomplete: true }`,
+    `the client library cannot decode some headers of the message (${names}): they have an unknown type, or are nested too deep. Send them as strings; to handle the message without them, replay its dead letter with { incomplete: true }`,
   );
 }
 
-/** A delivery of work: what another sender let expire does so, and its copies with it. */
+/** Converts a delivery of work. The expiration of a foreign message also limits its copies. */
 export function incomingWork(
   message: ConsumeMessage,
   token: DeliveryToken,
@@ -458,7 +456,7 @@ export function incomingWork(
   const plain = incoming(message, token, redeliveries);
   const { expiration } = message.properties;
   const afterMs = typeof expiration === "string" && MILLISECONDS.test(expiration) ? Number(expiration) : undefined;
-  // How long it had stood there nobody tells; it was not expired yet.
+  // Its age in the queue is unknown; it has not expired yet.
   return afterMs === undefined ? plain : { ...plain, expiresAt: Date.now() + afterMs };
 }
 
@@ -468,12 +466,12 @@ function textOf(given: unknown): string | undefined {
 
 function publishedRoutingKey(exchange: string, routingKey: string): string | undefined {
   if (exchange === "") return undefined;
-  // Of the level it expired in, or of the delivery exchange.
+  // The exchange is that of the level in which it expired, or the delivery exchange.
   const published = exchange.startsWith(OWN_PREFIX) ? routingKeyBeforeDelay(routingKey) : routingKey;
   return published === "" ? undefined : published;
 }
 
-/** The id that a message was sent with, or one made of what it holds. */
+/** The id of a message, or one derived from its content. */
 export function messageId(message: ConsumeMessage): string {
   const given: unknown = message.properties.messageId;
   return typeof given === "string" && given !== "" ? given : foreignId(message);
@@ -482,8 +480,8 @@ export function messageId(message: ConsumeMessage): string {
 const NAMED: readonly (keyof MessageProperties)[] = ["timestamp", "correlationId", "type", "appId", "replyTo"];
 
 /**
- * The id of a message that came without one. RabbitMQ keeps nothing of its own about a message over redeliveries, so it
- * is made of what the sender gave: two messages without an id that are equal in everything have equal ids.
+ * The id of a message without one. RabbitMQ keeps no id of a message over redeliveries, so it is derived from
+ * everything that the sender wrote: equal messages without an id have equal ids.
  */
 function foreignId(message: ConsumeMessage): string {
   const hash = createHash("sha256");

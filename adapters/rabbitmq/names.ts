@@ -1,20 +1,20 @@
 import { type Address, addressName, describeAddress, type TopicAddress, type WorkAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
 
-/** What the delay infrastructure is called; no destination may be. */
+/** The prefix of the delay resources. No destination may have it. */
 export const OWN_PREFIX = "anybroker.";
-/** RabbitMQ keeps these names for itself. */
+/** Reserved by RabbitMQ or anybroker. */
 const RESERVED_PREFIXES = [OWN_PREFIX, "amq."];
 
 /**
- * The name of the RabbitMQ queue that stands for an address: `orders`, `order.placed..billing` (subscription `billing` of
- * topic `order.placed`), and either with `.dlq` or `.quarantine` after it.
+ * The queue name of an address: `orders`, or `order.placed..billing` for subscription `billing` of topic
+ * `order.placed`. Dead letters and quarantine have `.dlq` and `.quarantine` after it.
  */
 export function queueName(address: Exclude<Address, TopicAddress>): string {
   return addressName(address);
 }
 
-/** The name of the RabbitMQ exchange that stands for a topic: the topic's own. */
+/** The name of a topic's exchange: the topic's name. */
 export function exchangeName(topic: string): string {
   return topic;
 }
@@ -28,8 +28,8 @@ export function quarantineOf(work: WorkAddress): string {
 }
 
 /**
- * The physical name with its namespace, as in `queue orders` or `exchange order.placed`: an exchange and a queue of one
- * name do not collide. Throws `invalid` for a name that RabbitMQ or the delay infrastructure keeps for itself.
+ * The physical name with its namespace, such as `queue orders` or `exchange order.placed`: an exchange and a queue may
+ * have the same name. Throws `invalid` for a reserved name.
  */
 export function physicalName(address: Address): string {
   const name = addressName(address);
@@ -37,11 +37,11 @@ export function physicalName(address: Address): string {
   if (reserved !== undefined) {
     throw new MessagingError(
       "invalid",
-      `${describeAddress(address)} cannot be on RabbitMQ: names that begin with "${reserved}" are reserved; choose another name`,
+      `${describeAddress(address)} is not possible on RabbitMQ: names that begin with "${reserved}" are reserved; choose another name`,
     );
   }
   return address.kind === "topic" ? `exchange ${name}` : `queue ${name}`;
 }
 
-/** RabbitMQ's own default. */
+/** RabbitMQ's default. */
 export const DEFAULT_CONSUMER_TIMEOUT_MS = 30 * 60 * 1000;

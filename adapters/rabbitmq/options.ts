@@ -2,11 +2,11 @@ import { isIP } from "node:net";
 import type { ConnectionOptions } from "node:tls";
 import { checkInteger, checkOptions, optionalText } from "../../core/checks.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
-import { ServerWords } from "./server-words.ts";
+import { Redactor } from "./redactor.ts";
 
 /**
- * Which of the hosts are tried in which order. All connections of an adapter go to one host while it serves: what was
- * declared over one of them is there at once for the others.
+ * The order in which hosts are tried. All connections of an adapter use one host while it serves, so that declarations
+ * of one connection exist for the others at once.
  */
 export class Hosts {
   readonly #random: () => number;
@@ -18,7 +18,7 @@ export class Hosts {
     this.#order = this.#shuffled(all);
   }
 
-  /** The one that serves, then the others in random order, and last the one that was lost. */
+  /** The current host first, then the others in random order, and the one that was lost last. */
   order(): readonly Place[] {
     const current = this.#current;
     return current === undefined ? this.#order : [current, ...this.#order.filter((place) => place !== current)];
@@ -28,10 +28,10 @@ export class Hosts {
     this.#current = place;
   }
 
-  /** A connection there was lost, or could not be made. */
+  /** A connection to this host was lost or could not be opened. */
   lost(place: Place): void {
     if (this.#current === place) this.#current = undefined;
-    // Told by each connection that was there: the second must not go another way than the first.
+    // Each lost connection reports it; the second report must not change the order again.
     if (this.#order.at(-1) === place) return;
     this.#order = [...this.#shuffled(this.#order.filter((one) => one !== place)), place];
   }
@@ -44,100 +44,97 @@ export class Hosts {
   }
 }
 
-/** One host for people. */
+/** A host for error messages. */
 export function placeText({ host, port }: Place): string {
   return `${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
-/** All hosts for people. */
+/** All hosts for error messages. */
 export function placesText({ hosts }: Pick<Settings, "hosts">): string {
   return hosts.map(placeText).join(", ");
 }
 
-/** How to reach RabbitMQ and what to ask of it. Everything has a default but credentials away from this machine. */
+/** The options of {@link rabbitmq}. Only credentials have no default, if a host is remote. */
 export interface RabbitMQOptions {
   /**
-   * `amqp://user:password@host:5672/vhost`, or `amqps:`; of a cluster several hosts, `amqp://user:password@a:5672,b,c/vhost`.
-   * Everything else about the place may stand in `host`, `port`, `username`, `password` and `vhost` instead; one given
-   * there comes before the URL's. Query parameters are refused.
+   * `amqp://user:password@host:5672/vhost`, or `amqps:`. For a cluster, list hosts:
+   * `amqp://user:password@a:5672,b,c/vhost`. The options `host`, `port`, `username`, `password` and `vhost` override
+   * the URL. Query parameters are refused.
    */
   readonly url?: string;
-  /**
-   * Of a cluster several, `["a", "b:5673"]`: they are tried in turn and in random order, at the start and after a loss.
-   * Default `localhost`.
-   */
+  /** For a cluster, a list: `["a", "b:5673"]`. Tried in random order at start and after a loss. Default `localhost`. */
   readonly host?: string | readonly string[];
-  /** Of hosts that name none. Default 5672, with TLS 5671. */
+  /** The port of hosts without one. Default 5672, or 5671 with TLS. */
   readonly port?: number;
-  /** Required unless the host is this machine, where it defaults to RabbitMQ's `guest`. */
+  /** Required for remote hosts. Default on this machine: RabbitMQ's `guest`. */
   readonly username?: string;
   /**
-   * Or a function, for a password or token that expires: it is asked at each login, of both connections, and before the
-   * token is over, when the server is given a new one while the connections go on. What it rejects with is the cause of
-   * the refusal.
+   * A password, or a function that returns a password or token that expires. The function is called at each login of
+   * both connections. Before a token expires, it is called again, and the server gets the new token without a
+   * reconnect. If the function rejects, the login fails as `unauthorized`, with the rejection as `cause`.
    */
   readonly password?: string | RabbitMQPasswordProvider;
   /** Default `/`. */
   readonly vhost?: string;
   /**
-   * Given (if only as `{}`), the connection is encrypted. Passed to Node's `tls.connect`: `ca`, `cert`, `key`,
-   * `servername` and so on. The server's certificate is always verified: `rejectUnauthorized: false` is refused.
+   * Encrypts the connection, even if it is `{}`. Passed to Node's `tls.connect`: `ca`, `cert`, `key`, `servername` and
+   * so on. The server's certificate is always verified; `rejectUnauthorized: false` is refused.
    */
   readonly tls?: ConnectionOptions;
-  /** Seconds between heartbeats; a peer silent for two to three of them counts as dead. 1 to 60. Default 10. */
+  /** Seconds between heartbeats, 1 to 60. A peer that is silent for two to three of them counts as dead. Default 10. */
   readonly heartbeatSeconds?: number;
-  /** Milliseconds that one attempt to connect may take, handshake included. Default 10,000. */
+  /** Milliseconds for one attempt to connect, including the handshake. Default 10,000. */
   readonly connectTimeoutMs?: number;
   /**
-   * Milliseconds that the broker may take to answer a declaration, a subscription or a question; after that the
-   * connection counts as dead and is made anew. Default 30,000.
+   * Milliseconds for the broker's answer to a request other than a publish. After that, the connection counts as dead
+   * and is opened again. Default 30,000.
    */
   readonly requestTimeoutMs?: number;
   /**
-   * Milliseconds between attempts to reconnect: the first wait, doubled up to the longest, each with random jitter.
-   * Attempts never end. Default 100 and 3,000.
+   * Milliseconds to wait between attempts to reconnect: the first wait, doubled up to the longest, with random jitter.
+   * The attempts never end. Default 100 and 3,000.
    */
   readonly reconnect?: { readonly firstMs?: number; readonly maxMs?: number };
   /**
-   * How often RabbitMQ itself redelivers a message of a queue declared here before moving it to the dead letters. A net
-   * under the retry policy, for what kills a consumer before the policy can see it. Default 100. Ordered destinations
-   * get ten times as many: there a lost connection counts for every message that the one consumer had prefetched.
+   * How often RabbitMQ redelivers a message of a declared queue before it dead-letters the message. This catches
+   * messages that crash a consumer before the retry policy can act. Default 100. Ordered destinations get ten times as
+   * many, because a lost connection counts for all messages that their one consumer has prefetched.
    */
   readonly deliveryLimit?: number;
   /**
-   * How long RabbitMQ lets a consumer hold a delivery, in milliseconds. From 4.3 on consumers ask for this themselves,
-   * which counts before rabbitmq.conf and policies; default 2,147,483,647, 24.8 days. Before 4.3 it tells anybroker what
-   * the server has as `consumer_timeout`; default 1,800,000, as RabbitMQ's own. A delivery is given back before it is
-   * over, so a handler of an unordered destination may run for no longer: at start a longer `timeoutMs` is refused.
+   * How long RabbitMQ lets a consumer hold a delivery, in milliseconds. From 4.3 on, consumers request this time, and
+   * it overrides rabbitmq.conf and policies; default 2,147,483,647 (24.8 days). Before 4.3, set it to the server's
+   * `consumer_timeout`; default 1,800,000, as in RabbitMQ. Deliveries are requeued before this time ends. So a longer
+   * `timeoutMs` of an unordered destination is refused at start.
    */
   readonly consumerTimeoutMs?: number;
   /**
-   * More arguments for the work queues declared here, as in `{ "x-quorum-initial-group-size": 5 }`. Those that
-   * anybroker sets itself are refused. Part of a queue for good: a changed value is a `conflict` at the next start, so
-   * prefer RabbitMQ's policies.
+   * More arguments for declared work queues, such as `{ "x-quorum-initial-group-size": 5 }`. Arguments that anybroker
+   * sets are refused. A queue keeps its arguments: a changed value is a `conflict` at the next start, so prefer
+   * policies.
    */
   readonly queueArguments?: Readonly<Record<string, string | number | boolean>>;
   /**
-   * Where RabbitMQ's management API is, as `https://host:15671`. It is asked with the login and the `tls` of the
-   * connection; the user has to have a tag such as `management`. With it, a start finds the policies that would lose
-   * messages (`conflict`) or change how it works (event `notice`), which AMQP does not tell. Default: policies are not
-   * looked at.
+   * The URL of RabbitMQ's management API, such as `https://host:15671`. It is used with the login and the `tls` options
+   * of the connection; the user needs a tag such as `management`. With it, a start finds policies that would lose
+   * messages (`conflict`) or change how anybroker works (event `notice`): AMQP does not show policies. Default:
+   * policies are not checked.
    */
   readonly managementUrl?: string;
-  /** What the management UI shows for the connections, followed by `publish` or `consume`. Default `anybroker`. */
+  /** The connection name in the management UI, followed by `publish` or `consume`. Default `anybroker`. */
   readonly connectionName?: string;
 }
 
 /**
- * Gives the password, or a token: when it expires, it says beside it; a JSON Web Token says so itself. Without either it is
- * asked again when the server ends the connection.
+ * Returns the password or a token. The expiry comes from `expiresAt` or from a JSON Web Token itself. Without either,
+ * the function is called again only when the server closes the connection.
  */
 export type RabbitMQPasswordProvider = () => RabbitMQPassword | Promise<RabbitMQPassword>;
 
-/** What is logged in with. */
+/** A password or token for the login. */
 export type RabbitMQPassword = string | { readonly value: string; readonly expiresAt?: Date };
 
-/** The options, checked and with their defaults. */
+/** The checked options with defaults. */
 export interface Settings {
   readonly hosts: readonly Place[];
   readonly username: string;
@@ -153,10 +150,10 @@ export interface Settings {
   readonly consumerTimeoutMs: number | undefined;
   readonly queueArguments: Readonly<Record<string, string | number | boolean>>;
   readonly connectionName: string;
-  /** Without a slash at its end. */
+  /** Without a trailing slash. */
   readonly managementUrl: string | undefined;
-  /** What the server says passes there. Shared by all connections of an adapter. */
-  readonly words: ServerWords;
+  /** Redacts the texts of the server. Shared by all connections of an adapter. */
+  readonly redactor: Redactor;
 }
 
 const WHERE = "rabbitmq()";
@@ -190,23 +187,23 @@ const OWN_ARGUMENTS = [
   "x-message-ttl",
   "x-expires",
 ];
-/** One of the server's nodes. */
+/** A host of the cluster. */
 export interface Place {
   readonly host: string;
   readonly port: number;
 }
 
-/** This machine. */
+/** Matches hosts of this machine. */
 export const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1)$/;
-const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
-/** Checks the options and fills in what is missing. Throws `invalid`; the error never holds the password. */
+/** Checks the options and applies defaults. Throws `invalid`; the error never contains the password. */
 export function resolveOptions(options: RabbitMQOptions): Settings {
   checkOptions(WHERE, options, OPTIONS);
   const place = options.url === undefined ? undefined : parseUrl(options.url);
   const tls = checkTls(options.tls) ?? (place?.encrypted ? {} : undefined);
   if (place?.encrypted === false && options.tls !== undefined) {
-    throw invalid("got tls options with an amqp: URL; write amqps: to encrypt, or leave the tls options out");
+    throw invalid("got tls options with an amqp: URL; write amqps: to encrypt, or remove the tls options");
   }
   if (options.port !== undefined) checkInteger(`${WHERE} { port }`, options.port, 1, 65_535);
   const [ofUrl, ...more] = place?.hosts ?? [];
@@ -215,7 +212,7 @@ export function resolveOptions(options: RabbitMQOptions): Settings {
   const given = options.host === undefined ? (place?.hosts ?? []) : hostsIn(options.host);
   const hosts = (given.length === 0 ? [{ host: "localhost", port: undefined }] : given).map(({ host, port }) => ({
     host,
-    // A URL's port is overruled by the option, as everything is; that of a host in the options is its own.
+    // The option overrides the port of a URL, but not the port of a host in the options.
     port: (options.host === undefined ? options.port : undefined) ?? port ?? defaultPort,
   }));
   const { reconnect = {} } = options;
@@ -240,16 +237,16 @@ export function resolveOptions(options: RabbitMQOptions): Settings {
     queueArguments: checkArguments(options.queueArguments ?? {}),
     connectionName: optionalText(WHERE, "connectionName", options.connectionName) ?? "anybroker",
     managementUrl: managementUrl(options.managementUrl),
-    words: new ServerWords(login.username),
+    redactor: new Redactor(login.username),
   };
   checkInteger(`${WHERE} { heartbeatSeconds }`, settings.heartbeatSeconds, 1, 60);
-  checkInteger(`${WHERE} { connectTimeoutMs }`, settings.connectTimeoutMs, 1, LONGEST_TIMEOUT_MS);
-  checkInteger(`${WHERE} { requestTimeoutMs }`, settings.requestTimeoutMs, 1, LONGEST_TIMEOUT_MS);
-  checkInteger(`${WHERE} { reconnect.firstMs }`, settings.reconnectFirstMs, 1, LONGEST_TIMEOUT_MS);
-  checkInteger(`${WHERE} { reconnect.maxMs }`, settings.reconnectMaxMs, settings.reconnectFirstMs, LONGEST_TIMEOUT_MS);
+  checkInteger(`${WHERE} { connectTimeoutMs }`, settings.connectTimeoutMs, 1, MAX_TIMEOUT_MS);
+  checkInteger(`${WHERE} { requestTimeoutMs }`, settings.requestTimeoutMs, 1, MAX_TIMEOUT_MS);
+  checkInteger(`${WHERE} { reconnect.firstMs }`, settings.reconnectFirstMs, 1, MAX_TIMEOUT_MS);
+  checkInteger(`${WHERE} { reconnect.maxMs }`, settings.reconnectMaxMs, settings.reconnectFirstMs, MAX_TIMEOUT_MS);
   checkInteger(`${WHERE} { deliveryLimit }`, settings.deliveryLimit, 1);
   if (settings.consumerTimeoutMs !== undefined) {
-    checkInteger(`${WHERE} { consumerTimeoutMs }`, settings.consumerTimeoutMs, 1_000, LONGEST_TIMEOUT_MS);
+    checkInteger(`${WHERE} { consumerTimeoutMs }`, settings.consumerTimeoutMs, 1_000, MAX_TIMEOUT_MS);
   }
   return settings;
 }
@@ -262,12 +259,12 @@ function managementUrl(given: string | undefined): string | undefined {
     throw invalid("takes a managementUrl such as https://host:15671");
   }
   if (url.username !== "" || url.password !== "" || url.search !== "" || url.hash !== "") {
-    throw invalid("takes a managementUrl without a login and parameters; the login of the connection is used there");
+    throw invalid("takes a managementUrl without login and parameters; it uses the login of the connection");
   }
   return `${url.origin}${url.pathname.replace(/\/+$/, "")}`;
 }
 
-/** A host, and its port if it names one. */
+/** A host, with its port if given. */
 interface NamedHost {
   readonly host: string;
   readonly port: number | undefined;
@@ -281,10 +278,10 @@ interface ReadUrl {
   readonly vhost: string | undefined;
 }
 
-/** The errors quote nothing of the URL, because any part of a malformed one may hold the password. */
+/** Parses the URL. Errors quote nothing of it, because any part of a malformed URL may contain the password. */
 function parseUrl(given: string): ReadUrl {
   const [, before = "", hosts = "", after = ""] = typeof given === "string" ? (AUTHORITY.exec(given) ?? []) : [];
-  // Node's own parser takes one host.
+  // Node's parser takes only one host.
   const [first = ""] = hosts.split(",");
   const url = `${before}${first}${after}`;
   const parts = URL.canParse(url) ? new URL(url) : undefined;
@@ -292,7 +289,7 @@ function parseUrl(given: string): ReadUrl {
     throw invalid("takes a url such as amqp://user:password@host:5672/vhost or amqps://…; special characters encoded");
   }
   if (parts.search !== "" || parts.hash !== "") {
-    throw invalid("takes no parameters in its url; give heartbeatSeconds, connectTimeoutMs and the like as options");
+    throw invalid("takes no parameters in its url; set heartbeatSeconds, connectTimeoutMs and the others as options");
   }
   try {
     return {
@@ -308,12 +305,13 @@ function parseUrl(given: string): ReadUrl {
   }
 }
 
-/** What stands before the hosts, the hosts, and what stands behind them. */
+/** The parts before the hosts, the hosts, and the rest. */
 const AUTHORITY = /^([a-z]+:(?:\/\/)?(?:[^/?#]*@)?)([^/?#@]*)(.*)$/is;
 
 function hostsIn(given: string | readonly string[]): readonly NamedHost[] {
   const list = typeof given === "string" ? [given] : given;
-  if (!Array.isArray(list) || list.length === 0) throw invalid("takes a text or a list of texts as host, none empty");
+  if (!Array.isArray(list) || list.length === 0)
+    throw invalid("takes a string or a list of strings as host, none of them empty");
   return list.map(hostIn);
 }
 
@@ -335,7 +333,7 @@ function credentials(
   password: string | RabbitMQPasswordProvider | undefined,
 ): { username: string; password: string | RabbitMQPasswordProvider } {
   if (password !== undefined && typeof password !== "string" && typeof password !== "function") {
-    throw invalid("takes a text or a function as password");
+    throw invalid("takes a string or a function as password");
   }
   if (username !== undefined && password !== undefined) return { username, password };
   if (username !== undefined || password !== undefined) {
@@ -345,7 +343,7 @@ function credentials(
   if (away === undefined) return { username: "guest", password: "guest" };
   throw invalid(
     `needs credentials for host "${away}": give username and password, in the url or as options; ` +
-      "the guest account is assumed on this machine alone",
+      "the guest account is the default on this machine only",
   );
 }
 
@@ -353,7 +351,7 @@ function checkTls(tls: ConnectionOptions | undefined): ConnectionOptions | undef
   if (tls === undefined) return undefined;
   if (typeof tls !== "object" || tls === null) throw invalid("takes an object as tls");
   if (tls.rejectUnauthorized === false) {
-    throw invalid("always verifies the server's certificate; give the authority that signed it as tls.ca");
+    throw invalid("always verifies the server's certificate; set tls.ca to the authority that signed it");
   }
   return tls;
 }
@@ -362,9 +360,9 @@ function checkArguments(
   given: Readonly<Record<string, string | number | boolean>>,
 ): Readonly<Record<string, string | number | boolean>> {
   for (const [name, value] of Object.entries(given)) {
-    if (OWN_ARGUMENTS.includes(name)) throw invalid(`sets the queue argument ${name} itself; leave it out`);
+    if (OWN_ARGUMENTS.includes(name)) throw invalid(`sets the queue argument ${name} itself; remove it`);
     if (!["string", "number", "boolean"].includes(typeof value)) {
-      throw invalid(`takes texts, numbers and booleans as queue arguments; ${name} is none`);
+      throw invalid(`takes strings, numbers and booleans as queueArguments; ${name} is none of them`);
     }
   }
   return { ...given };

@@ -4,17 +4,18 @@ import { type Address, describeAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { answered, type Connection, guardClosing } from "./connection.ts";
 import { type DeclaredResources, missing, type Resource } from "./declared-resources.ts";
-import { delayedRoute, LONGEST_DELAY_MS, queueTarget, topicTarget } from "./delay-levels.ts";
-import { asBuffer, headerFrameBytes, LONGEST_HEADER_FRAME, publishOptions, TWIN_HEADER } from "./message-codec.ts";
+import { delayedRoute, MAX_DELAY_MS, queueTarget, topicTarget } from "./delay-levels.ts";
+import { ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, replyCode, replyText } from "./errors.ts";
+import { asBuffer, headerFrameBytes, MAX_HEADER_FRAME_BYTES, publishOptions, TWIN_HEADER } from "./message-codec.ts";
 import { exchangeName, queueName } from "./names.ts";
 import type { Settings } from "./options.ts";
-import { type PublishPath, Refusals, type RefusedPath } from "./refusals.ts";
+import type { Redactor } from "./redactor.ts";
 
-/** A message that the broker has not answered for yet. */
+/** A message without an answer of the broker so far. */
 interface Pending {
   readonly to: Address;
   readonly path: PublishPath;
-  /** The exchange and the wait queue that a delayed message goes through first. */
+  /** The exchange and wait queue through which a delayed message enters. */
   readonly level: string | undefined;
   /** Bytes of the body. */
   readonly size: number;
@@ -26,10 +27,9 @@ interface Pending {
   returned: boolean;
 }
 
-/** What a publisher needs to know of the connection. */
-type PublisherSettings = Pick<Settings, "requestTimeoutMs" | "username" | "words">;
+type PublisherSettings = Pick<Settings, "requestTimeoutMs" | "username" | "redactor">;
 
-/** Where a batch goes. */
+/** The destination of a batch. */
 interface Route {
   readonly to: Address;
   readonly isTopic: boolean;
@@ -38,23 +38,23 @@ interface Route {
 }
 
 const CONFIRMED: SendResult = Object.freeze({ status: "confirmed" });
-const NOTHING: ReadonlyMap<Resource, MessagingError> = new Map();
-/** Past these, what the socket does not take is no longer piled up: a net under the engine's own bounds. */
-const MOST_PENDING = 65_536;
-const MOST_PENDING_BYTES = 64 * 1024 * 1024;
+const NO_PROBLEMS: ReadonlyMap<Resource, MessagingError> = new Map();
+/** Safety limits beyond those of the engine, for messages that the socket does not accept. */
+const MAX_PENDING = 65_536;
+const MAX_PENDING_BYTES = 64 * 1024 * 1024;
 
-/** A confirm is overdue after so many times the time for a request. */
-const OVERDUE = 2;
-/** How long what else is under way on a channel with an overdue confirm has to be confirmed there. */
-const RETIRING_MS = 5_000;
+/** A confirm is overdue after this many request timeouts. */
+const OVERDUE_TIMEOUTS = 2;
+/** How long other messages on a channel with an overdue confirm may still be confirmed. */
+const RETIRE_MS = 5_000;
 
-/** The parts of amqplib's connection that tell whether the server reads. They are not in amqplib's types. */
+/** The parts of amqplib's connection that show whether the server reads. They are not in amqplib's types. */
 interface Written {
   readonly blocked?: boolean;
   readonly stream?: { readonly writableLength: number };
 }
 
-/** Publishes on one confirm channel, made again whenever the server closes it, and tells how each message ended. */
+/** Publishes on one confirm channel, reopened whenever the server closes it, and reports the result of each message. */
 export class Publisher {
   readonly #known: DeclaredResources;
   readonly #settings: PublisherSettings;
@@ -62,25 +62,25 @@ export class Publisher {
   readonly #notice: (error: MessagingError) => void;
   readonly #refusals = new Refusals();
   readonly #pending = new Map<string, Pending>();
-  /** Batches that wait until it is known that their destination stands, in order. */
+  /** Batches that wait until their destination is checked, in order. */
   readonly #waiting = new Map<Resource, Promise<void>>();
   #channel: ConfirmChannel | undefined;
   #pendingBytes = 0;
-  /** The most bytes of a frame. */
-  #frameMax = LONGEST_HEADER_FRAME;
-  /** The exchanges of which this channel had an answer. */
+  /** The largest frame, in bytes. */
+  #frameMax = MAX_HEADER_FRAME_BYTES;
+  /** The exchanges for which this channel had an answer. */
   readonly #answered = new Set<string>();
-  /** What the channel was closed for, before anything of it was answered for. */
+  /** The refusal that closed the channel, if the channel had no answer for that exchange before. */
   #refused: RefusedPath | undefined;
   #twins = 0;
   #link: Connection | undefined;
   #overdueCheck: NodeJS.Timeout | undefined;
-  /** When the server was last seen not to read what is written to it, in milliseconds of the monotonic clock. */
+  /** When the server last did not read what was written, in milliseconds of the monotonic clock. */
   #unreadAt = 0;
-  /** Channels that are closed because of an overdue confirm. */
+  /** Channels that are being closed because of an overdue confirm. */
   readonly #retired = new WeakSet<ConfirmChannel>();
 
-  /** `delayed` gets each delayed message, `notice` gets confirms that are overdue. */
+  /** `delayed` is called for each delayed message, `notice` for overdue confirms. */
   constructor(
     known: DeclaredResources,
     settings: PublisherSettings,
@@ -100,7 +100,7 @@ export class Publisher {
     return this.#open(link);
   }
 
-  /** Opens a channel, and publishes on it from now on; instead of `replaced`, unless that ended meanwhile. */
+  /** Opens a channel and publishes on it. It replaces `replaced`, unless that has ended meanwhile. */
   async #open(link: Connection, replaced?: ConfirmChannel): Promise<void> {
     const channel = await answered(
       link,
@@ -114,22 +114,22 @@ export class Publisher {
     }
     guardClosing(link, this.#settings.requestTimeoutMs, channel);
     channel.on("return", (message) => this.#onReturn(message));
-    // Comes before `close`, and so before the end of every message pending on the channel.
+    // Emitted before `close`, and so before the messages on the channel get their results.
     channel.on("error", (error) => this.#onRefused(channel, error));
     channel.on("close", () => {
       if (this.#channel !== channel) return;
       this.#channel = undefined;
-      // Fails at once if the connection is gone, which then prepares a new channel itself.
+      // Fails at once if the connection is lost; the next connection prepares a new channel.
       this.#open(link).catch(() => link.cut());
     });
     this.#answered.clear();
     this.#refused = undefined;
-    const { frameMax = LONGEST_HEADER_FRAME } = link.model.connection as unknown as { readonly frameMax?: number };
+    const { frameMax = MAX_HEADER_FRAME_BYTES } = link.model.connection as unknown as { readonly frameMax?: number };
     this.#frameMax = frameMax;
     this.#channel = channel;
   }
 
-  /** Looks from time to time whether a confirm is overdue, for as long as any is owed. */
+  /** Checks periodically for overdue confirms while any are pending. */
   #watchConfirms(): void {
     if (this.#overdueCheck !== undefined) return;
     this.#overdueCheck = setTimeout(() => {
@@ -141,21 +141,21 @@ export class Publisher {
   }
 
   /**
-   * A queue that is not available, or a server that forgets, may never confirm. What waits for that is then unknown, so that
-   * the engine can let go of it, or send it again.
+   * If a queue is not available, confirms may never come. The messages become `unknown`, so that the engine can end
+   * them or send them again.
    */
   #retireIfOverdue(): void {
     const [link, channel] = [this.#link, this.#channel];
     if (link === undefined || channel === undefined) return;
     const { blocked, stream } = link.model.connection as unknown as Written;
     const now = performance.now();
-    // An alarm, or a slow network: there is nothing to confirm yet.
+    // During an alarm, or on a slow network, the server has nothing to confirm yet.
     if (blocked === true || (stream?.writableLength ?? 0) > 0) this.#unreadAt = now;
     const [oldest] = this.#pending.values();
     if (oldest?.channel !== channel) return;
-    const owedMs = now - Math.max(oldest.at, this.#unreadAt);
-    if (owedMs < OVERDUE * this.#settings.requestTimeoutMs) return;
-    this.#notice(overdue(oldest.to, owedMs));
+    const pendingMs = now - Math.max(oldest.at, this.#unreadAt);
+    if (pendingMs < OVERDUE_TIMEOUTS * this.#settings.requestTimeoutMs) return;
+    this.#notice(overdue(oldest.to, pendingMs));
     void this.#retire(link, channel);
   }
 
@@ -170,10 +170,10 @@ export class Publisher {
     const { requestTimeoutMs } = this.#settings;
     setTimeout(
       () => {
-        // It fails where the channel is gone already, which is what was wanted.
+        // Closing fails if the channel is closed already.
         answered(link, requestTimeoutMs, "close a channel for publishing", channel.close()).catch(() => {});
       },
-      Math.min(RETIRING_MS, requestTimeoutMs),
+      Math.min(RETIRE_MS, requestTimeoutMs),
     ).unref();
   }
 
@@ -184,7 +184,7 @@ export class Publisher {
     const waiting = this.#waiting.get(route.resource);
     const unknown = this.#unknownResources(route, batch);
     if (waiting === undefined && unknown.length === 0) {
-      this.#publishAll(route, batch, report, NOTHING);
+      this.#publishAll(route, batch, report, NO_PROBLEMS);
       return;
     }
     const turn = (waiting ?? Promise.resolve())
@@ -196,12 +196,12 @@ export class Publisher {
     this.#waiting.set(route.resource, turn);
   }
 
-  /** What must stand for this batch and is not known to. The default exchange always stands, and returns the rest. */
+  /** Resources that the batch needs and that are not known to exist. The default exchange always exists. */
   #unknownResources(route: Route, batch: readonly OutgoingMessage[]): Resource[] {
     const unknown: Resource[] = [];
     if (route.isTopic && !this.#known.has(route.resource)) unknown.push(route.resource);
     for (const { delayMs } of batch) {
-      if (delayMs <= 0 || delayMs > LONGEST_DELAY_MS) continue;
+      if (delayMs <= 0 || delayMs > MAX_DELAY_MS) continue;
       const level: Resource = `exchange ${delayedRoute(delayMs, "").exchange}`;
       if (!this.#known.has(level) && !unknown.includes(level)) unknown.push(level);
       if (!this.#known.has(route.resource) && !unknown.includes(route.resource)) unknown.push(route.resource);
@@ -242,7 +242,7 @@ export class Publisher {
       return;
     }
     const { to, isTopic, name } = route;
-    if (message.delayMs > LONGEST_DELAY_MS) {
+    if (message.delayMs > MAX_DELAY_MS) {
       report(index, { status: "rejected", error: tooLate(to, message.delayMs) });
       return;
     }
@@ -254,7 +254,7 @@ export class Publisher {
           ? { exchange: name, routingKey }
           : { exchange: "", routingKey: name };
     const problem =
-      this.#refusals.of(path, message.body.length) ??
+      this.#refusals.error(path, message.body.length) ??
       (problems.size === 0
         ? undefined
         : (problems.get(`exchange ${path.exchange}`) ??
@@ -263,11 +263,8 @@ export class Publisher {
       report(index, asResult(problem));
       return;
     }
-    if (this.#pending.size >= MOST_PENDING || (this.#pendingBytes >= MOST_PENDING_BYTES && this.#pending.size > 0)) {
-      const cause = new MessagingError(
-        "overloaded",
-        `RabbitMQ owes answers for ${this.#pending.size} messages already`,
-      );
+    if (this.#pending.size >= MAX_PENDING || (this.#pendingBytes >= MAX_PENDING_BYTES && this.#pending.size > 0)) {
+      const cause = new MessagingError("overloaded", `RabbitMQ has not confirmed ${this.#pending.size} messages yet`);
       report(index, { status: "unknown", cause });
       return;
     }
@@ -289,7 +286,7 @@ export class Publisher {
         return;
       }
       if (this.#pending.has(handle)) {
-        // Sent again while the first is unanswered: a mark tells which of the two a return is about.
+        // It is sent again before the first was answered: the header tells which of the two was returned.
         const twin = String(++this.#twins);
         options.headers = { ...options.headers, [TWIN_HEADER]: twin };
         handle = twinHandle(handle, twin);
@@ -312,22 +309,22 @@ export class Publisher {
 
   #resultOf(pending: Pending, error: unknown): SendResult {
     if (error === null || error === undefined) return CONFIRMED;
-    const refusal = this.#refusals.ofSize(pending.size) ?? this.#refusedWith(pending);
+    const refusal = this.#refusals.sizeError(pending.size) ?? this.#refusedWith(pending);
     if (refusal !== undefined) return { status: "rejected", error: refusal };
     if (this.#retired.has(pending.channel)) {
       return { status: "unknown", cause: overdue(pending.to, performance.now() - pending.at) };
     }
-    // A negative confirm too: a quorum queue gives it while it has no leader, and some of a topic's queues may have taken
-    // the message where another was full.
-    return { status: "unknown", cause: this.#settings.words.error(error) };
+    // A nack is unknown too: a quorum queue nacks while it has no leader, and of a topic's queues some may have stored
+    // the message while another was full.
+    return { status: "unknown", cause: this.#settings.redactor.error(error) };
   }
 
-  /** The broker had nowhere to put it. A queue that was declared here is made again, for the engine to send again. */
+  /** The message was unroutable. A declared queue is recreated, and the engine sends the message again. */
   #reportReturned({ to, level, index, report }: Pending): void {
     if (level !== undefined) {
-      // Whatever its destination: the level that it entered by has no wait queue.
+      // Its entry level has no wait queue, whatever its destination.
       const wait: Resource = `queue ${level}`;
-      this.#known.mend(wait).then(
+      this.#known.repair(wait).then(
         () => report(index, { status: "unknown", cause: missing(wait) }),
         (error: MessagingError) => report(index, asResult(error)),
       );
@@ -359,14 +356,14 @@ export class Publisher {
   }
 
   #onRefused(channel: ConfirmChannel, error: unknown): void {
-    const { missing: exchange, refused } = this.#refusals.learn(error, this.#settings.words);
+    const { missing: exchange, refused } = this.#refusals.learn(error, this.#settings.redactor);
     if (exchange !== undefined) this.#known.forget(`exchange ${exchange}`);
-    // A right that this channel once had may have been taken between two messages.
+    // If the channel had an answer before, the permission may have been revoked between two messages.
     if (refused === undefined || this.#channel !== channel) return;
     if (!this.#answered.has(refused.exchange)) this.#refused = refused;
   }
 
-  /** RabbitMQ asks for the right before it takes a message: where it took none, those that ended with the channel are not stored. */
+  /** RabbitMQ checks permissions first: if it confirmed nothing for the exchange, it stored none of its messages. */
   #refusedWith({ path }: Pending): MessagingError | undefined {
     const refused = this.#refused;
     if (refused === undefined || refused.exchange !== path.exchange) return undefined;
@@ -374,14 +371,14 @@ export class Publisher {
     return isOther ? undefined : refused.error;
   }
 
-  /** A header frame cannot be split: the server would close the connection, under everybody else's messages. */
+  /** A header frame cannot be split: the server would close the connection, with all other messages on it. */
   #overFrame(to: Address, options: Options.Publish): MessagingError | undefined {
-    if (this.#frameMax >= LONGEST_HEADER_FRAME) return undefined;
+    if (this.#frameMax >= MAX_HEADER_FRAME_BYTES) return undefined;
     const bytes = headerFrameBytes(options);
     if (bytes <= this.#frameMax) return undefined;
     return new MessagingError(
       "too-large",
-      `the headers of a message for ${describeAddress(to)} make a frame of ${bytes} bytes, and this RabbitMQ takes ${this.#frameMax} (its frame_max); send fewer or shorter ones, or have it raised`,
+      `the headers of a message for ${describeAddress(to)} make a frame of ${bytes} bytes, and this RabbitMQ accepts ${this.#frameMax} (frame_max); send fewer or shorter headers, or raise it`,
     );
   }
 }
@@ -390,15 +387,15 @@ function tooLate(to: Address, delayMs: number): MessagingError {
   const where = describeAddress(to);
   return new MessagingError(
     "invalid",
-    `a delay of ${delayMs} ms for ${where} is over ${LONGEST_DELAY_MS} ms; send it in several hops`,
+    `a delay of ${delayMs} ms for ${where} is longer than ${MAX_DELAY_MS} ms; send it in several hops`,
   );
 }
 
-/** The server took a message and does not say what became of it. */
-function overdue(to: Address, owedMs: number): MessagingError {
+/** The server has the message but does not confirm it. */
+function overdue(to: Address, pendingMs: number): MessagingError {
   return new MessagingError(
     "timeout",
-    `RabbitMQ has not confirmed a message for ${describeAddress(to)} in ${Math.round(owedMs / 1_000)} s, so what waits for a confirm is unknown, and is sent again within its deadline; see that the queues there have a leader and take messages`,
+    `RabbitMQ has not confirmed a message for ${describeAddress(to)} within ${Math.round(pendingMs / 1_000)} s; all unconfirmed messages are unknown and are sent again until their deadlines. Check that its queues have a leader and accept messages`,
   );
 }
 
@@ -406,7 +403,7 @@ function twinHandle(id: string, twin: string): string {
   return `${id} ${twin}`;
 }
 
-/** What a check that failed means for the message that waited for it. */
+/** The result of a message whose check failed. */
 function asResult(problem: MessagingError): SendResult {
   const isFinal = problem.code !== "unreachable" && problem.code !== "timeout";
   return isFinal ? { status: "rejected", error: problem } : { status: "unknown", cause: problem };
@@ -415,25 +412,124 @@ function asResult(problem: MessagingError): SendResult {
 function unroutable(to: Address): MessagingError {
   return new MessagingError(
     "unroutable",
-    `no subscription of ${describeAddress(to)} takes this event; declare a subscription whose filter matches, or let it go with whenUnroutable: "discard"`,
+    `no subscription of ${describeAddress(to)} matches this event; declare a subscription with a matching filter, or allow it with whenUnroutable: "discard"`,
   );
 }
 
-/** What amqplib throws before it writes anything. */
+/** The result of an error that amqplib throws before it writes anything. */
 function unsendable(to: Address, error: unknown): SendResult {
   if (error instanceof RangeError) {
-    const what = `the headers of a message for ${describeAddress(to)} are over the limits of AMQP`;
+    const what = `the headers of a message for ${describeAddress(to)} exceed AMQP's limits`;
     return {
       status: "rejected",
-      error: new MessagingError("too-large", `${what} (${error.message}); send fewer or shorter ones`, {
+      error: new MessagingError("too-large", `${what} (${error.message}); send fewer or shorter headers`, {
         cause: error,
       }),
     };
   }
   if (error instanceof TypeError) {
     const what = `AMQP cannot carry the properties of a message for ${describeAddress(to)}`;
-    const next = "an id, content type and routing key have 255 bytes at most";
+    const next = "id, content type and routing key have at most 255 bytes each";
     return { status: "rejected", error: new MessagingError("invalid", `${what}: ${next}`, { cause: error }) };
   }
   return { status: "unknown", cause: error };
+}
+
+/** How long a refused permission counts as still missing, in milliseconds. */
+const REMEMBER_MS = 5_000;
+
+/** The exchange and routing key of a publish. */
+export interface PublishPath {
+  readonly exchange: string;
+  readonly routingKey: string;
+}
+
+/** A missing permission. */
+export interface RefusedPath {
+  readonly exchange: string;
+  /** The one routing key that is refused, for a topic permission. */
+  readonly routingKey: string | undefined;
+  readonly error: MessagingError;
+}
+
+/** What the error of a closed channel says. */
+interface Learned {
+  /** The exchange that does not exist. */
+  readonly missing?: string | undefined;
+  readonly refused?: RefusedPath;
+}
+
+/**
+ * Remembers why the server closed a publishing channel, so that the same message does not close the next channel under
+ * all other messages.
+ */
+export class Refusals {
+  /** By exchange, or by exchange and routing key for topic permissions. */
+  readonly #paths = new Map<string, { readonly error: MessagingError; readonly until: number }>();
+  #maxBytes = Number.POSITIVE_INFINITY;
+
+  /** Learns from amqplib's error of a closed channel. It reads the whole text, and keeps it redacted. */
+  learn(error: unknown, redactor: Redactor): Learned {
+    const text = replyText(error);
+    const exchange = /exchange '([^']*)'/.exec(text)?.[1];
+    switch (replyCode(error)) {
+      case NOT_FOUND:
+        return { missing: exchange };
+      case ACCESS_REFUSED: {
+        if (exchange === undefined) return {};
+        const shown = redactor.error(error);
+        const refusal = new MessagingError(
+          "unauthorized",
+          `RabbitMQ refused a publish: ${replyText(shown)}; grant the user the write permission there`,
+          { cause: shown },
+        );
+        const name = exchange === "amq.default" ? "" : exchange;
+        const routingKey = /access to topic '(.*)' in exchange/s.exec(text)?.[1];
+        const path = routingKey === undefined ? name : topicPath(name, routingKey);
+        this.#paths.set(path, { error: refusal, until: performance.now() + REMEMBER_MS });
+        return { refused: { exchange: name, routingKey, error: refusal } };
+      }
+      case PRECONDITION_FAILED: {
+        const max = /size \d+ is larger than (?:configured )?max size (\d+)/.exec(text)?.[1];
+        if (max !== undefined) this.#maxBytes = Number(max);
+        return {};
+      }
+      default:
+        return {};
+    }
+  }
+
+  /** Returns why a message of this size must not be published there now; undefined if no reason is known. */
+  error({ exchange, routingKey }: PublishPath, bytes: number): MessagingError | undefined {
+    if (bytes > this.#maxBytes) return this.sizeError(bytes);
+    if (this.#paths.size === 0) return undefined;
+    return this.#pathError(exchange) ?? this.#pathError(topicPath(exchange, routingKey));
+  }
+
+  #pathError(path: string): MessagingError | undefined {
+    const refusal = this.#paths.get(path);
+    if (refusal === undefined) return undefined;
+    if (performance.now() < refusal.until) return refusal.error;
+    this.#paths.delete(path);
+    return undefined;
+  }
+
+  /** Returns the error if a message of this size is too large. */
+  sizeError(bytes: number): MessagingError | undefined {
+    if (bytes <= this.#maxBytes) return undefined;
+    return new MessagingError(
+      "too-large",
+      `this RabbitMQ accepts at most ${this.#maxBytes} bytes per message (max_message_size), and the message has ${bytes}; send a reference to the data instead`,
+    );
+  }
+
+  /** Forgets everything: a new connection may lead to a server with other settings. */
+  clear(): void {
+    this.#paths.clear();
+    this.#maxBytes = Number.POSITIVE_INFINITY;
+  }
+}
+
+function topicPath(exchange: string, routingKey: string): string {
+  return `${exchange} ${routingKey}`;
 }

@@ -10,24 +10,31 @@ import type {
 import { afterCurrentTurn } from "../../core/clock.ts";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
 import { type BackoffTimes, backoffMs } from "../../core/retry-policy.ts";
-import { answered, type Connection, type LinkEvents, openChannel, SupervisedConnection, within } from "./connection.ts";
+import {
+  answered,
+  type Connection,
+  type ConnectionEvents,
+  openChannel,
+  SupervisedConnection,
+  within,
+} from "./connection.ts";
 import { DeliveryCount } from "./dead-letters.ts";
 import { isUnreadable, operationError, PRECONDITION_FAILED, replyCode, replyText } from "./errors.ts";
 import {
+  consumerTimeoutIn,
   type HoldLimit,
+  handlerTooLong,
   holdLimit,
   type LearnedLimit,
-  limitLearned,
-  toldByServer,
-  tooLongToHold,
+  limitNotice,
 } from "./hold-limit.ts";
 import type { Hosts, Settings } from "./options.ts";
 import { type MessageReader, ORDERED_PREFETCH, ReceivingChannel, type ReceivingSource } from "./receiving-channel.ts";
-import { type ServerVersion, serverVersion } from "./server-version.ts";
+import { versionOf } from "./server-version.ts";
 
 /**
- * The connection that a receiver consumes on: the one all share, until a message came in that amqplib cannot read and
- * that broke it for all. From then on each receiver has its own, so that the message breaks only the one it comes to.
+ * The connection of a receiver. All receivers share one, until a message that amqplib cannot read breaks it. Then each
+ * receiver gets its own connection, so that the message breaks only one.
  */
 export class ReceiverLink {
   readonly #settings: Settings;
@@ -49,15 +56,15 @@ export class ReceiverLink {
     return this.#own !== undefined;
   }
 
-  /** Makes a connection of its own, and calls `restored` each time that it stands. */
+  /** Opens a connection for this receiver alone, and calls `restored` each time it is connected. */
   separate(events: {
     restored(): void;
-    /** It broke on a message that amqplib cannot read. */
+    /** A message that amqplib cannot read broke it. */
     unreadable(cause: MessagingError): void;
     notice(error: MessagingError): void;
   }): void {
     if (this.#own !== undefined) return;
-    const linkEvents: LinkEvents = {
+    const linkEvents: ConnectionEvents = {
       prepare: () => Promise.resolve(),
       lost: (cause) => (isUnreadable(cause.cause) ? events.unreadable(cause) : events.notice(cause)),
       restored: () => events.restored(),
@@ -72,25 +79,25 @@ export class ReceiverLink {
   }
 }
 
-/** What a receiver needs of the adapter around it. */
+/** What a receiver needs from its session. */
 interface ReceiverHost {
   readonly requestTimeoutMs: number;
-  /** How long the server lets a delivery be held, as far as people told. */
+  /** The configured consumer timeout of the server. */
   readonly consumerTimeoutMs: number | undefined;
   notice(error: MessagingError): void;
-  /** The queue is gone: makes it again if declaring is allowed. Never rejects. */
+  /** The queue is gone: recreates it if that is allowed. Never rejects. */
   restore(): Promise<unknown>;
-  /** Whether it is certain that a queue moves what is rejected to its dead letters. */
+  /** Whether the queue certainly moves rejected messages to its dead letters. */
   deadLetters(queue: string): boolean;
   closed(receiver: QueueReceiver): void;
 }
 
-/** What a receiver takes from, and how. */
+/** The queue to receive from. */
 interface ReceiverSource {
   readonly queue: string;
   readonly ordered: boolean;
   readonly read: MessageReader;
-  /** How long a handler may run; undefined where there is none. */
+  /** How long a handler may run; undefined if there is no handler. */
   readonly handlerTimeoutMs: number | undefined;
   readonly learned: LearnedLimit;
 }
@@ -98,7 +105,7 @@ interface ReceiverSource {
 const RETRY: BackoffTimes = Object.freeze({ firstMs: 100, maxMs: 10_000 });
 const CLOSE_MS = 5_000;
 
-/** Takes messages of one queue for as long as it is not closed, over channels and connections. */
+/** Receives the messages of one queue, over channels and connections, until it is closed. */
 export class QueueReceiver implements Receiver {
   readonly leaseMs = undefined;
   readonly #host: ReceiverHost;
@@ -114,9 +121,9 @@ export class QueueReceiver implements Receiver {
   #failures = 0;
   /** How many more deliveries are taken one at a time, to find the one that breaks the connection. */
   #probation = 0;
-  /** How often its own connection broke on one, since all was well. */
+  /** How often unreadable messages broke its own connection, since the last success. */
   #unreadable = 0;
-  /** False once the queue has shown that it is of another kind. */
+  /** False once the queue has turned out to be no quorum queue. */
   #isQuorum = true;
   #isClosed = false;
 
@@ -134,13 +141,13 @@ export class QueueReceiver implements Receiver {
     this.#sink = sink;
   }
 
-  /** The first subscription. Rejects if it fails. */
+  /** Subscribes for the first time. Rejects if that fails. */
   async open(link: Connection): Promise<void> {
     this.#subscribing = true;
     try {
       const { queue, ordered, handlerTimeoutMs } = this.#source;
-      // In order what is held for too long is renewed.
-      const refused = ordered ? undefined : tooLongToHold(queue, this.#hold(link), handlerTimeoutMs);
+      // On an ordered queue, deliveries that are held too long are renewed.
+      const refused = ordered ? undefined : handlerTooLong(queue, this.#hold(link), handlerTimeoutMs);
       if (refused !== undefined) throw refused;
       await this.#subscribe(link);
     } catch (error) {
@@ -151,14 +158,14 @@ export class QueueReceiver implements Receiver {
     }
   }
 
-  /** A connection stands again. */
+  /** The connection is restored. */
   resume(): void {
     if (this.#channel === undefined) this.#retryAfter(0);
   }
 
   /**
-   * The shared connection broke on a message that amqplib cannot read, perhaps one of this queue. Each time that this
-   * happens its delivery count rises, until RabbitMQ moves it to the dead letters; taken alone, it takes no others along.
+   * A message that amqplib cannot read broke the shared connection; it may be on this queue. Each break raises its
+   * delivery count, until RabbitMQ dead-letters it. Taking messages one at a time keeps the counts of others unchanged.
    */
   separate(cause: MessagingError): void {
     if (this.#isClosed) return;
@@ -182,10 +189,10 @@ export class QueueReceiver implements Receiver {
     return this.#written().then(() => results);
   }
 
-  /** By RabbitMQ's own dead lettering, which keeps the message until the dead letters have it, and takes any size. */
+  /** Uses RabbitMQ's dead lettering: it accepts any size, and keeps the message until it is in the dead letters. */
   async deadLetter(token: DeliveryToken): Promise<DeadLetterResult> {
     const { queue } = this.#source;
-    if (!this.#host.deadLetters(queue)) return { status: "refused", error: unknownDeadLettering(queue) };
+    if (!this.#host.deadLetters(queue)) return { status: "refused", error: deadLetteringUnknown(queue) };
     const [result = "fenced"] = this.#channel?.settle([{ token, action: "reject" }]) ?? [];
     if (result === "settled") await this.#written();
     return { status: result };
@@ -200,7 +207,7 @@ export class QueueReceiver implements Receiver {
     if (channel === undefined) return false;
     const what = `answer behind the deliveries of queue "${this.#source.queue}"`;
     try {
-      // A channel that is busy with large deliveries may be late, and is no reason to end the connection.
+      // A channel that is busy with large deliveries may answer late; the connection is not cut for that.
       await within(this.#host.requestTimeoutMs, what, channel.caughtUp());
       return this.#channel === channel;
     } catch {
@@ -215,12 +222,12 @@ export class QueueReceiver implements Receiver {
     const channel = this.#channel;
     this.#channel = undefined;
     this.#host.closed(this);
-    // It fails where the channel is gone already, which is what was wanted.
+    // Closing fails if the channel is closed already.
     if (channel !== undefined) await within(CLOSE_MS, "close the channel", channel.close()).catch(() => {});
     await this.#link.close();
   }
 
-  /** What was settled in this turn is with the socket: amqplib hands it over in an immediate that a tick schedules. */
+  /** Resolves once the settlements of this turn are in the socket: amqplib writes them in an immediate. */
   #written(): Promise<void> {
     this.#writing ??= new Promise((resolve) => {
       process.nextTick(() =>
@@ -237,7 +244,7 @@ export class QueueReceiver implements Receiver {
     try {
       await this.#subscribeOnce(link);
     } catch (error) {
-      // Only quorum queues take it.
+      // Only quorum queues accept x-consumer-timeout.
       const isRefused = replyCode(error) === PRECONDITION_FAILED && /x-consumer-timeout/.test(replyText(error));
       if (!isRefused || !this.#isQuorum) throw error;
       this.#isQuorum = false;
@@ -269,7 +276,7 @@ export class QueueReceiver implements Receiver {
       },
       progressed: (count) => this.#onProgress(count),
     });
-    // Before it starts, for the first deliveries may come with the answer.
+    // Set before the start, because deliveries may arrive together with its answer.
     this.#channel = receiving;
     try {
       await answered(link, requestTimeoutMs, `consume from queue "${this.#source.queue}"`, receiving.start());
@@ -278,7 +285,7 @@ export class QueueReceiver implements Receiver {
       receiving.close().catch(() => {});
       throw error;
     }
-    // Set or closed meanwhile.
+    // The prefetch may have changed, or the receiver been closed, meanwhile.
     if (this.#isClosed) await receiving.close().catch(() => {});
     else receiving.prefetch(this.#allowed());
   }
@@ -287,11 +294,11 @@ export class QueueReceiver implements Receiver {
     const version = versionOf(link);
     return {
       ...this.#source,
-      // While one message is sought that breaks the connection, none may stand beside it.
+      // To find the message that breaks the connection, no other may be delivered beside it.
       orderedPrefetch: this.#probation > 0 ? 1 : this.#orderedPrefetch,
       count: new DeliveryCount(version, this.#isQuorum),
       hold: () => this.#hold(link),
-      shown: (error) => link.words.error(error),
+      shown: (error) => link.redactor.error(error),
     };
   }
 
@@ -314,14 +321,14 @@ export class QueueReceiver implements Receiver {
 
   #onEnded(error: MessagingError, link: Connection): void {
     this.#channel = undefined;
-    const told = toldByServer(error.cause);
-    if (told !== undefined) this.#source.learned.ms = told;
-    const cause = told === undefined ? error : limitLearned(this.#source.queue, told, error.cause);
+    const timeoutMs = consumerTimeoutIn(error.cause);
+    if (timeoutMs !== undefined) this.#source.learned.ms = timeoutMs;
+    const cause = timeoutMs === undefined ? error : limitNotice(this.#source.queue, timeoutMs, error.cause);
     this.#sink.lost("all", cause);
-    // The end of a connection is told to its channels first.
+    // The end of a connection is reported to its channels first.
     afterCurrentTurn(() => {
       if (this.#isClosed || this.#subscribing || this.#channel !== undefined) return;
-      // Where the connection itself is gone, `resume` follows.
+      // If the connection is lost, `resume` follows.
       if (this.#link.current !== link) return;
       this.#host.notice(cause);
       if (cause.code === "not-found") void this.#declareAndRetry();
@@ -329,7 +336,7 @@ export class QueueReceiver implements Receiver {
     });
   }
 
-  /** The queue was deleted. Somebody may have made it again at once, without what is bound to it. */
+  /** The queue was deleted. Another process may have recreated it at once, without its bindings. */
   async #declareAndRetry(): Promise<void> {
     this.#subscribing = true;
     await this.#host.restore();
@@ -343,7 +350,7 @@ export class QueueReceiver implements Receiver {
     const { queue } = this.#source;
     const error = new MessagingError(
       "invalid",
-      `queue "${queue}" holds a message that the client cannot read, which breaks the connection at each delivery; it is taken alone until RabbitMQ's delivery limit moves it to the dead letters`,
+      `queue "${queue}" has a message that the client library cannot read, which breaks the connection at each delivery; the consumer takes messages one at a time until RabbitMQ's delivery limit moves it to the dead letters`,
       { cause },
     );
     if (isFirst) this.#host.notice(error);
@@ -363,12 +370,12 @@ export class QueueReceiver implements Receiver {
   async #resubscribe(): Promise<void> {
     if (this.#subscribing || this.#channel !== undefined || this.#isClosed) return;
     const link = this.#link.current;
-    // Without one, `resume` calls again.
+    // Without a connection, `resume` calls again.
     if (link === undefined) return;
     this.#subscribing = true;
     try {
       await this.#subscribe(link);
-      // After a message that breaks the connection only the next delivery tells that it is past.
+      // After an unreadable message, only the next delivery shows that it is gone.
       if (this.#unreadable === 0 && this.#channel !== undefined) this.#sink.flowing();
     } catch (error) {
       const refusal = this.#refusal(error);
@@ -386,14 +393,10 @@ export class QueueReceiver implements Receiver {
   }
 }
 
-function versionOf({ model }: Connection): ServerVersion {
-  return serverVersion(model.connection.serverProperties.version);
-}
-
-/** A queue that dead-letters nothing drops what is rejected. */
-function unknownDeadLettering(queue: string): MessagingError {
+/** A queue without dead lettering would drop a rejected message. */
+function deadLetteringUnknown(queue: string): MessagingError {
   return new MessagingError(
     "unsupported",
-    `it is too large to be copied, and RabbitMQ itself moves it to the dead letters only where that is certain: start with declare: "create" and the rights for it, so that the arguments of queue "${queue}" are known`,
+    `the message is too large to copy, and it is not certain that queue "${queue}" dead-letters rejected messages; start with declare: "create" and the permissions for it, so that the queue's arguments are known`,
   );
 }

@@ -1,4 +1,4 @@
-import type { Channel, ConsumeMessage } from "amqplib";
+import type { Channel, ConsumeMessage, Message } from "amqplib";
 import type { DeliveryToken, IncomingMessage, Settlement, SettleResult } from "../../core/adapter.ts";
 import { afterCurrentTurn } from "../../core/clock.ts";
 import type { MessagingError } from "../../core/errors.ts";
@@ -13,21 +13,20 @@ import {
 } from "./errors.ts";
 import { HoldReview, type Reviewed, type ReviewedSource } from "./hold-limit.ts";
 import { messageId } from "./message-codec.ts";
-import { Unsettled } from "./unsettled.ts";
 
 interface Entry<Token> {
   readonly token: Token;
   readonly id: string;
   readonly since: number;
-  /** What the engine decided meanwhile. */
+  /** What the engine decided while it was away. */
   action: "ack" | undefined;
 }
 
 /**
- * Deliveries that were given back to be delivered to the same consumer again, by the ids of their messages: nothing else
- * of a delivery is the same when it comes back.
+ * Deliveries that were requeued in order to come back to the same consumer. They are found by message id, because
+ * nothing else of a delivery stays the same.
  */
-class Returning<Token extends { readonly message: ConsumeMessage }> {
+class Renewals<Token extends { readonly message: ConsumeMessage }> {
   readonly #entries = new Map<Token, Entry<Token>>();
   readonly #byId = new Map<string, Entry<Token>[]>();
 
@@ -44,7 +43,7 @@ class Returning<Token extends { readonly message: ConsumeMessage }> {
     else twins.push(entry);
   }
 
-  /** The delivery that came back with this message, and what is to be done with it; undefined if it is another one. */
+  /** The delivery that comes back with this message, and what to do with it; undefined for any other message. */
   take(message: ConsumeMessage): { readonly token: Token; readonly action: "ack" | undefined } | undefined {
     if (this.#entries.size === 0) return undefined;
     const entry = this.#byId.get(messageId(message))?.[0];
@@ -53,7 +52,7 @@ class Returning<Token extends { readonly message: ConsumeMessage }> {
     return entry;
   }
 
-  /** Settles one that is away; false if it is not, or was settled before. A requeued one comes back as another. */
+  /** Settles a delivery that is away; false if it is not, or was settled. If requeued, it comes back as a new one. */
   settle(token: Token, action: Settlement["action"]): boolean {
     const entry = this.#entries.get(token);
     if (entry === undefined || entry.action !== undefined) return false;
@@ -62,7 +61,7 @@ class Returning<Token extends { readonly message: ConsumeMessage }> {
     return true;
   }
 
-  /** Takes out what was given back before a moment; the result is what of it is not settled. */
+  /** Removes the entries up to a time, and returns the unsettled ones. */
   removeOlder(than: number): readonly Token[] {
     const unsettled: Token[] = [];
     for (const entry of this.#entries.values()) {
@@ -81,94 +80,96 @@ class Returning<Token extends { readonly message: ConsumeMessage }> {
   }
 }
 
-/** One consumer on the channel. RabbitMQ sets a prefetch when a consumer begins, for good. */
-interface Slot {
+/** One consumer on the channel. RabbitMQ fixes its prefetch when it starts. */
+interface ChannelConsumer {
   readonly prefetch: number;
   consumerTag: string;
-  /** A cancelled one takes nothing more; what it took stays ours until settled. */
+  /** A cancelled consumer gets no more messages; its deliveries stay ours until they are settled. */
   active: boolean;
   unsettled: number;
 }
 
-/** What the engine holds for a delivery. Of another channel than the one that lives it is void. */
+/** The engine's token of a delivery. It is void on any other channel. */
 interface Token {
   readonly channel: ReceivingChannel;
   message: ConsumeMessage;
-  /** It was given back to learn what of its count is this queue's, and does not go on before it is here again. */
+  /** It was requeued to find out its count on this queue, and waits until it is back. */
   isDoubtful: boolean;
-  /** Another one after it was renewed; undefined while it is on its way back from that, and when it is settled. */
+  /** Changes with each renewal. Undefined while the delivery is being renewed, and after it is settled. */
   tag: number | undefined;
 }
 
-/** A delivery that is unsettled. */
+/** An unsettled delivery. */
 interface Delivery extends Reviewed<Token> {
-  readonly slot: Slot;
+  readonly consumer: ChannelConsumer;
 }
 
-/** What becomes of a delivery. What is rejected the queue moves to its dead letters, if it has some, and drops otherwise. */
+/** The queue dead-letters a rejected message; without dead letters it drops the message. */
 interface ChannelSettlement {
   readonly token: DeliveryToken;
   readonly action: "ack" | "requeue" | "reject";
 }
 
-/** Turns a delivery into anybroker's terms. */
+/** Converts a delivery to the adapter contract. */
 export type MessageReader = (
   message: ConsumeMessage,
   token: DeliveryToken,
   redeliveries: number,
 ) => IncomingMessage<ConsumeMessage>;
 
-/** What is taken from, and how. */
+/** The queue to receive from. */
 export interface ReceivingSource extends ReviewedSource {
-  /** The least prefetch where it is ordered. */
+  /** The least prefetch of an ordered queue. */
   readonly orderedPrefetch: number;
   readonly read: MessageReader;
   readonly count: DeliveryCount;
-  /** An error of the client library, as it may be shown and kept. */
+  /** An error of the client library, redacted. */
   readonly shown: (error: unknown) => unknown;
 }
 
 interface ReceivingEvents {
   deliver(batch: readonly IncomingMessage<ConsumeMessage>[]): void;
-  /** The channel is gone or useless, and every unsettled delivery with it. Called once. */
+  /** The channel and all unsettled deliveries are lost. Called once. */
   ended(cause: MessagingError): void;
-  /** Nothing is unsettled, and a wider prefetch wants a new channel. Called once, instead of `ended`. */
+  /** Nothing is unsettled, and a larger prefetch needs a new channel. Called once, instead of `ended`. */
   renew(): void;
   /**
-   * An ordered queue's messages are so large that fewer may be held back. Called once, before `ended`; the next channel is
-   * to have this least prefetch.
+   * The messages of an ordered queue are so large that fewer may be held back. Called once, before `ended`. The next
+   * channel must use this least prefetch.
    */
   heldBackTooMuch(orderedPrefetch: number): void;
   /** Deliveries were settled: the channel works. */
   progressed(count: number): void;
-  /** Deliveries that no handler was started for are to be given back, for too little time would be left for it. */
+  /** Requeue these deliveries if their handlers have not started: too little time would be left. */
   revoke(tokens: readonly DeliveryToken[]): void;
-  /** Deliveries are held for too long and cannot be renewed: RabbitMQ takes them back within a moment. */
+  /** Deliveries are held too long and cannot be renewed: RabbitMQ takes them back in a moment. */
   overdue(tokens: readonly DeliveryToken[], cause: MessagingError): void;
-  /** Deliveries that were to be renewed did not come back. */
+  /** Renewed deliveries did not come back. */
   lost(tokens: readonly DeliveryToken[], cause: MessagingError): void;
 }
 
-/** AMQP writes a prefetch in 16 bits. */
-const WIDEST = 65_535;
-/** With so many consumers on one channel they are replaced by one. */
-const MOST_SLOTS = 8;
-/** The least prefetch of an ordered queue's one consumer: what the prefetch may grow to without a new channel. */
+/** AMQP has 16 bits for a prefetch. */
+const MAX_PREFETCH = 65_535;
+/** With this many consumers on a channel, one new consumer replaces them all. */
+const MAX_CONSUMERS = 8;
+/** The least prefetch of an ordered queue's consumer: the engine's prefetch may grow up to it without a new channel. */
 export const ORDERED_PREFETCH = 256;
-/** The most bytes held back over the prefetch of an ordered queue. */
-const MOST_HELD_BACK_BYTES = 32 * 1024 * 1024;
+/** The most bytes that an ordered queue's channel holds back beyond the prefetch. */
+const MAX_HELD_BACK_BYTES = 32 * 1024 * 1024;
 
 /**
- * Takes messages of one queue on one channel, never more unsettled than the prefetch allows, until the channel ends.
+ * Receives the messages of one queue on one channel, within the prefetch, until the channel ends.
  *
- * The prefetch is widened by one more consumer with the difference as prefetch, and narrowed by cancelling all and starting
- * one with what is free. An ordered queue serves one consumer at a time, and would turn to another process on a cancel
- * while this one still holds messages. So there the one consumer stays, what comes over the prefetch is held back here, and
- * a prefetch wider than its prefetch waits for a moment with nothing unsettled, to take a new channel.
+ * Unordered queue: to raise the prefetch, it adds a consumer with the difference; to lower it, it cancels all consumers
+ * and adds one with what is free.
  *
- * RabbitMQ takes back what is held for too long. What comes near that is given back before, if it is of an ordered queue:
- * then it comes to this consumer again, at once, and goes on in its old place, whether its handler runs or it waits. On
- * an unordered queue it might come to another consumer while its handler runs here; there the engine is told to end it.
+ * Ordered queue: a cancel would let another process continue while this one still holds messages. So it keeps its one
+ * consumer and holds back deliveries beyond the prefetch. For a prefetch above the consumer's, it opens a new channel
+ * once nothing is unsettled.
+ *
+ * RabbitMQ takes back deliveries that are held too long. On an ordered queue, this class requeues them earlier: they
+ * come back to the same consumer at once and keep their place and their running handler. On an unordered queue another
+ * consumer might get them, so the engine has to end the handler.
  */
 export class ReceivingChannel {
   readonly #channel: Channel;
@@ -180,15 +181,15 @@ export class ReceivingChannel {
   readonly #unsettled: Unsettled<Delivery>;
   readonly #count: DeliveryCount;
   readonly #from: ReceivingSource;
-  /** What was given back to be renewed. */
-  readonly #returning = new Returning<Token>();
+  /** Deliveries that were requeued for renewal. */
+  readonly #renewals = new Renewals<Token>();
   readonly #review: HoldReview<Delivery, Token>;
-  #slots: Slot[] = [];
+  #consumers: ChannelConsumer[] = [];
   #prefetch: number;
-  #orphans = 0;
+  #unsettledOfCancelled = 0;
   #adjusting = false;
   #over = false;
-  #gathered: IncomingMessage<ConsumeMessage>[] = [];
+  #batch: IncomingMessage<ConsumeMessage>[] = [];
   #heldBack: Token[] = [];
   #heldBackBytes = 0;
 
@@ -202,13 +203,13 @@ export class ReceivingChannel {
     this.#count = from.count;
     this.#from = from;
     this.#unsettled = new Unsettled(channel);
-    this.#review = new HoldReview(from, this.#unsettled, this.#returning, {
+    this.#review = new HoldReview(from, this.#unsettled, this.#renewals, {
       revoke: (tokens) => events.revoke(tokens),
       overdue: (tokens, cause) => events.overdue(tokens, cause),
       renew: (due) => this.#renewAll(due),
       lost: (late) => this.#loseAll(late),
     });
-    this.#prefetch = Math.min(prefetch, WIDEST);
+    this.#prefetch = Math.min(prefetch, MAX_PREFETCH);
     this.#events = events;
     let cause: unknown;
     channel.on("error", (error) => {
@@ -217,14 +218,14 @@ export class ReceivingChannel {
     channel.on("close", () => this.#end(closedError(queue, cause)));
   }
 
-  /** Begins to take. Rejects if the broker refuses. */
+  /** Starts to consume. Rejects if the broker refuses. */
   async start(): Promise<void> {
-    if (this.#prefetch > 0) await this.#addSlot(this.#firstPrefetch());
+    if (this.#prefetch > 0) await this.#addConsumer(this.#firstPrefetch());
   }
 
   prefetch(count: number): void {
-    this.#prefetch = Math.min(count, WIDEST);
-    this.#passOn();
+    this.#prefetch = Math.min(count, MAX_PREFETCH);
+    this.#releaseHeldBack();
     if (this.#nextChange() !== undefined) void this.#adjust();
   }
 
@@ -232,12 +233,12 @@ export class ReceivingChannel {
     const results: SettleResult[] = [];
     const tags: Record<ChannelSettlement["action"], number[]> = { ack: [], requeue: [], reject: [] };
     let settled = 0;
-    let away = 0;
+    let renewing = 0;
     for (const { token, action } of batch) {
       const own = (token as Token).channel === this && !this.#over ? (token as Token) : undefined;
-      // One that is on its way back is acknowledged when it comes; requeued it is already, and comes as another.
-      if (own !== undefined && this.#returning.settle(own, action === "ack" ? "ack" : "requeue")) {
-        away++;
+      // If it is being renewed, an ack waits until it is back; a requeue is done already, and it comes back as new.
+      if (own !== undefined && this.#renewals.settle(own, action === "ack" ? "ack" : "requeue")) {
+        renewing++;
         results.push(action === "reject" ? "fenced" : "settled");
         continue;
       }
@@ -251,15 +252,15 @@ export class ReceivingChannel {
       settled++;
       results.push("settled");
     }
-    if (settled + away === 0) return results;
+    if (settled + renewing === 0) return results;
     try {
       this.#unsettled.write(tags.ack, tags.requeue, tags.reject);
     } catch {
-      // The channel is closing: the broker takes all of them back.
+      // The channel is closing: the broker requeues everything.
       return results.map(() => "fenced");
     }
-    this.#events.progressed(settled + away);
-    this.#passOn();
+    this.#events.progressed(settled + renewing);
+    this.#releaseHeldBack();
     if (this.#nextChange() !== undefined) void this.#adjust();
     return results;
   }
@@ -267,25 +268,25 @@ export class ReceivingChannel {
   #take(tag: number): Delivery | undefined {
     const delivery = this.#unsettled.take(tag);
     if (delivery === undefined) return undefined;
-    delivery.slot.unsettled--;
-    if (!delivery.slot.active) this.#orphans--;
+    delivery.consumer.unsettled--;
+    if (!delivery.consumer.active) this.#unsettledOfCancelled--;
     return delivery;
   }
 
-  /** Resolves when everything has come that RabbitMQ had put on this channel before: it answers behind that. */
+  /** Resolves after all deliveries that RabbitMQ sent before: the answer comes behind them. */
   async caughtUp(): Promise<void> {
-    // The prefetch of consumers to come, each of which sets its own.
+    // This sets the prefetch of future consumers only, and each of them sets its own.
     await this.#channel.prefetch(1, false);
-    // What came in the same turn is handed on at its end.
+    // Deliveries of the same turn are passed on at its end.
     this.#flush();
   }
 
-  /** Gives everything unsettled back to the broker. */
+  /** Requeues everything unsettled. */
   async close(): Promise<void> {
     if (this.#over) return;
     this.#over = true;
     this.#review.stop();
-    this.#gathered = [];
+    this.#batch = [];
     this.#heldBack = [];
     await this.#channel.close();
   }
@@ -296,14 +297,14 @@ export class ReceivingChannel {
     this.#events.ended(cause);
   }
 
-  /** Brings the consumers in line with the prefetch, one change at a time. */
+  /** Adjusts the consumers to the prefetch, one change at a time. */
   async #adjust(): Promise<void> {
     if (this.#adjusting) return;
     this.#adjusting = true;
     try {
       for (let change = this.#nextChange(); change !== undefined; change = this.#nextChange()) await change();
     } catch {
-      // The broker refused or the connection broke: the channel's end, which is reported by its events.
+      // The broker refused, or the connection broke: the channel's end reports it.
     } finally {
       this.#adjusting = false;
     }
@@ -316,28 +317,28 @@ export class ReceivingChannel {
 
   #nextUnorderedChange(): (() => Promise<void>) | undefined {
     let granted = 0;
-    for (const slot of this.#slots) granted += slot.prefetch;
-    const free = this.#prefetch - granted - this.#orphans;
+    for (const consumer of this.#consumers) granted += consumer.prefetch;
+    const free = this.#prefetch - granted - this.#unsettledOfCancelled;
     if (granted > 0 && free < 0) return () => this.#cancelAll();
     if (free <= 0) return undefined;
-    // What cancelled consumers held comes free one by one; a quarter of the prefetch is worth a new consumer.
-    if (granted > 0 && this.#orphans > 0 && free < this.#prefetch >> 2) return undefined;
-    return this.#slots.length < MOST_SLOTS ? () => this.#addSlot(free) : () => this.#cancelAll();
+    // Deliveries of cancelled consumers are settled one by one. A new consumer pays off from a quarter of the prefetch.
+    if (granted > 0 && this.#unsettledOfCancelled > 0 && free < this.#prefetch >> 2) return undefined;
+    return this.#consumers.length < MAX_CONSUMERS ? () => this.#addConsumer(free) : () => this.#cancelAll();
   }
 
   #nextOrderedChange(): (() => Promise<void>) | undefined {
-    const [slot] = this.#slots;
-    if (slot === undefined) return this.#prefetch > 0 ? () => this.#addSlot(this.#firstPrefetch()) : undefined;
-    return slot.prefetch < this.#prefetch && this.#outstanding === 0 ? () => this.#begin() : undefined;
+    const [consumer] = this.#consumers;
+    if (consumer === undefined) return this.#prefetch > 0 ? () => this.#addConsumer(this.#firstPrefetch()) : undefined;
+    return consumer.prefetch < this.#prefetch && this.#outstanding === 0 ? () => this.#replaceChannel() : undefined;
   }
 
-  /** What RabbitMQ delivered and was not told the end of, what is on its way back to us included. */
+  /** Deliveries that RabbitMQ counts as unacknowledged, including those being renewed. */
   get #outstanding(): number {
-    return this.#unsettled.size + this.#returning.size;
+    return this.#unsettled.size + this.#renewals.size;
   }
 
-  /** Ends for a channel with a wider prefetch. */
-  async #begin(): Promise<void> {
+  /** Closes, so that a channel with a larger prefetch can replace it. */
+  async #replaceChannel(): Promise<void> {
     await this.close();
     this.#events.renew();
   }
@@ -346,43 +347,43 @@ export class ReceivingChannel {
     return this.#ordered ? Math.max(this.#prefetch, this.#orderedPrefetch) : this.#prefetch;
   }
 
-  async #addSlot(prefetch: number): Promise<void> {
-    const slot: Slot = { prefetch, consumerTag: "", active: true, unsettled: 0 };
-    this.#slots.push(slot);
+  async #addConsumer(prefetch: number): Promise<void> {
+    const consumer: ChannelConsumer = { prefetch, consumerTag: "", active: true, unsettled: 0 };
+    this.#consumers.push(consumer);
     const prefetched = this.#channel.prefetch(prefetch, false);
     const hold = this.#from.hold();
-    const options = hold?.isAsked ? { arguments: { "x-consumer-timeout": hold.limitMs } } : {};
-    const consuming = this.#channel.consume(this.#queue, (message) => this.#onMessage(slot, message), options);
-    // Both at once: where the connection breaks both reject, and either alone would be nobody's.
+    const options = hold?.isRequested ? { arguments: { "x-consumer-timeout": hold.limitMs } } : {};
+    const consuming = this.#channel.consume(this.#queue, (message) => this.#onMessage(consumer, message), options);
+    // Awaited together: if the connection breaks, both reject, and one alone would be an unhandled rejection.
     const [, { consumerTag }] = await Promise.all([prefetched, consuming]);
-    slot.consumerTag = consumerTag;
+    consumer.consumerTag = consumerTag;
   }
 
   async #cancelAll(): Promise<void> {
-    const slots = this.#slots;
-    this.#slots = [];
-    await Promise.all(slots.map((slot) => this.#channel.cancel(slot.consumerTag)));
-    for (const slot of slots) {
-      slot.active = false;
-      this.#orphans += slot.unsettled;
+    const consumers = this.#consumers;
+    this.#consumers = [];
+    await Promise.all(consumers.map((consumer) => this.#channel.cancel(consumer.consumerTag)));
+    for (const consumer of consumers) {
+      consumer.active = false;
+      this.#unsettledOfCancelled += consumer.unsettled;
     }
   }
 
-  #onMessage(slot: Slot, message: ConsumeMessage | null): void {
+  #onMessage(consumer: ChannelConsumer, message: ConsumeMessage | null): void {
     if (this.#over) return;
     if (message === null) {
       this.#end(cancelledError(this.#queue));
       return;
     }
-    if (isOverPrefetch(slot.unsettled + 1, slot.prefetch)) {
-      this.#end(overPrefetchError(this.#queue, slot.prefetch));
+    if (isOverPrefetch(consumer.unsettled + 1, consumer.prefetch)) {
+      this.#end(overPrefetchError(this.#queue, consumer.prefetch));
       return;
     }
     const { deliveryTag: tag, redelivered } = message.fields;
-    const renewed = redelivered ? this.#returning.take(message) : undefined;
+    const renewed = redelivered ? this.#renewals.take(message) : undefined;
     if (renewed?.action === "ack") {
       this.#channel.ack(message);
-      this.#passOn();
+      this.#releaseHeldBack();
       return;
     }
     const isDoubtful =
@@ -393,45 +394,45 @@ export class ReceivingChannel {
     }
     const token: Token = renewed?.token ?? { channel: this, message, isDoubtful, tag };
     token.tag = tag;
-    slot.unsettled++;
-    const delivery: Delivery = { slot, token, at: performance.now(), told: "nothing" };
+    consumer.unsettled++;
+    const delivery: Delivery = { consumer, token, at: performance.now(), reported: "nothing" };
     this.#unsettled.add(tag, delivery);
-    this.#review.later();
+    this.#review.schedule();
     if (renewed !== undefined) {
-      if (token.isDoubtful) this.#learned(token, message);
+      if (token.isDoubtful) this.#onCountKnown(token, message);
       return;
     }
-    // Over the prefetch, or behind one that is.
+    // Beyond the prefetch, or behind a delivery that is.
     const tooMany = this.#heldBack.length > 0 || this.#outstanding > this.#prefetch;
     if (this.#ordered && (tooMany || isDoubtful)) this.#holdBack(token);
-    else this.#gather(token);
+    else this.#addToBatch(token);
     if (!isDoubtful) return;
     this.#renewAll([delivery]);
     this.#review.expectBack();
   }
 
-  #learned(token: Token, message: ConsumeMessage): void {
+  #onCountKnown(token: Token, message: ConsumeMessage): void {
     token.isDoubtful = false;
     token.message = message;
-    this.#passOn();
+    this.#releaseHeldBack();
   }
 
   #holdBack(token: Token): void {
     this.#heldBack.push(token);
     this.#heldBackBytes += token.message.content.length;
-    if (this.#heldBackBytes <= MOST_HELD_BACK_BYTES) return;
-    // A cancel would let another process go on while this one holds messages; the end of the channel gives back all.
+    if (this.#heldBackBytes <= MAX_HELD_BACK_BYTES) return;
+    // A cancel would let another process continue while this one holds messages. A closed channel requeues them all.
     this.#events.heldBackTooMuch(this.#heldBack.length >> 1);
     this.#end(tooMuchError(this.#queue));
   }
 
-  #passOn(): void {
+  #releaseHeldBack(): void {
     while (this.#outstanding - this.#heldBack.length < this.#prefetch) {
       const [token] = this.#heldBack;
       if (token === undefined || token.isDoubtful) return;
       this.#heldBack.shift();
       this.#heldBackBytes -= token.message.content.length;
-      this.#gather(token);
+      this.#addToBatch(token);
     }
   }
 
@@ -442,39 +443,89 @@ export class ReceivingChannel {
       this.#take(tag);
       tags.push(tag);
       token.tag = undefined;
-      this.#returning.add(token);
+      this.#renewals.add(token);
     }
     try {
       this.#unsettled.write([], tags);
     } catch {
-      // The channel is closing, which gives back everything.
+      // The channel is closing, which requeues everything.
     }
   }
 
-  /** They expired meanwhile, or reached the delivery limit, and were dead-lettered; or another consumer has them. */
+  /** They expired, reached the delivery limit, or went to another consumer. */
   #loseAll(late: readonly Token[]): void {
-    const gone = new Set(late);
-    const isHeldBack = (token: Token): boolean => gone.has(token);
+    const lost = new Set(late);
+    const isHeldBack = (token: Token): boolean => lost.has(token);
     const heldBack = this.#heldBack.filter(isHeldBack);
-    this.#heldBack = this.#heldBack.filter((token) => !gone.has(token));
+    this.#heldBack = this.#heldBack.filter((token) => !lost.has(token));
     for (const token of heldBack) {
       this.#heldBackBytes -= token.message.content.length;
-      gone.delete(token);
+      lost.delete(token);
     }
-    if (gone.size > 0) this.#events.lost([...gone], notBackError(this.#queue));
-    this.#passOn();
+    if (lost.size > 0) this.#events.lost([...lost], notBackError(this.#queue));
+    this.#releaseHeldBack();
   }
 
-  /** amqplib gives every message of one read from the socket in one turn; they go on together. */
-  #gather(token: Token): void {
-    if (this.#gathered.length === 0) afterCurrentTurn(() => this.#flush());
-    this.#gathered.push(this.#read(token.message, token, this.#count.of(token.message)));
+  /** amqplib emits all messages of one socket read in one turn; they are passed on as one batch. */
+  #addToBatch(token: Token): void {
+    if (this.#batch.length === 0) afterCurrentTurn(() => this.#flush());
+    this.#batch.push(this.#read(token.message, token, this.#count.of(token.message)));
   }
 
   #flush(): void {
-    const batch = this.#gathered;
+    const batch = this.#batch;
     if (batch.length === 0) return;
-    this.#gathered = [];
+    this.#batch = [];
     this.#events.deliver(batch);
   }
+}
+
+/** The unsettled deliveries of one channel, by delivery tag. Acks of adjacent tags are written as one frame. */
+export class Unsettled<Owner> {
+  readonly #channel: Pick<Channel, "ack" | "nack">;
+  /** By ascending delivery tag. */
+  readonly #owners = new Map<number, Owner>();
+
+  constructor(channel: Pick<Channel, "ack" | "nack">) {
+    this.#channel = channel;
+  }
+
+  get size(): number {
+    return this.#owners.size;
+  }
+
+  /** The unsettled deliveries, in the order of delivery. */
+  [Symbol.iterator](): IterableIterator<[number, Owner]> {
+    return this.#owners[Symbol.iterator]();
+  }
+
+  add(tag: number, owner: Owner): void {
+    this.#owners.set(tag, owner);
+  }
+
+  /** Removes a delivery, so that {@link write} can settle it; undefined if it is settled already. */
+  take(tag: number): Owner | undefined {
+    const owner = this.#owners.get(tag);
+    if (owner !== undefined) this.#owners.delete(tag);
+    return owner;
+  }
+
+  /** Writes settlements of deliveries that {@link take} removed. The queue dead-letters or drops rejected messages. */
+  write(acks: number[], requeues: readonly number[], rejects: readonly number[] = []): void {
+    // Requeues go first: an ack of all tags up to one must not cover a requeued delivery.
+    for (const tag of requeues) this.#channel.nack(handle(tag), false, true);
+    for (const tag of rejects) this.#channel.nack(handle(tag), false, false);
+    acks.sort((a, b) => a - b);
+    const { value: lowest = Number.POSITIVE_INFINITY } = this.#owners.keys().next();
+    // One frame acks all tags below the lowest unsettled one.
+    let below = 0;
+    while (below < acks.length && (acks[below] as number) < lowest) below++;
+    if (below > 0) this.#channel.ack(handle(acks[below - 1] as number), below > 1);
+    for (let index = below; index < acks.length; index++) this.#channel.ack(handle(acks[index] as number), false);
+  }
+}
+
+/** amqplib reads only the tag. */
+function handle(deliveryTag: number): Message {
+  return { fields: { deliveryTag } } as Message;
 }

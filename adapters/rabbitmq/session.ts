@@ -25,22 +25,29 @@ import { incomingDeadLetter } from "./dead-letters.ts";
 import { DeclaredResources, missing, type Resource } from "./declared-resources.ts";
 import { isUnreadable, NOT_FOUND, operationError, replyCode } from "./errors.ts";
 import type { LearnedLimit } from "./hold-limit.ts";
-import { readUnderWay } from "./management.ts";
+import { readDelaysUnderWay } from "./management.ts";
 import { incomingWork } from "./message-codec.ts";
 import { deadLettersOf, exchangeName, quarantineOf, queueName } from "./names.ts";
 import { Hosts, placesText, type Settings } from "./options.ts";
 import type { PolicyFindings } from "./policies.ts";
 import { Publisher } from "./publisher.ts";
-import { QueueLog } from "./quarantine.ts";
+import { RabbitMQQuarantineLog } from "./quarantine-log.ts";
 import { QueueReceiver, ReceiverLink } from "./receiver.ts";
 import type { MessageReader } from "./receiving-channel.ts";
-import { bindSubscriptions, type Established, establish, findPolicies, removeAll } from "./topology.ts";
-import { madeAgain, removedWaitQueues, survey, TopologyWatch } from "./topology-recovery.ts";
+import { bindSubscriptions, establish, findPolicies, removeAll } from "./topology.ts";
+import { recreatedNotices, removedWaitQueues, survey, TopologyWatch } from "./topology-recovery.ts";
+import type { Established } from "./verification.ts";
 import { watchTopic } from "./watching.ts";
 
+/** amqplib's connections of one adapter; undefined while one is down. */
+export interface RabbitMQConnections {
+  readonly publishing: ChannelModel | undefined;
+  readonly consuming: ChannelModel | undefined;
+}
+
 /**
- * Everything between one `open` and its `close`. Two connections: RabbitMQ stops reading from one that publishes while
- * an alarm is on, and acknowledgements must not wait behind that.
+ * The state of an adapter between `open` and `close`. It has two connections: during an alarm RabbitMQ stops reading
+ * from a connection that publishes, and acks must not wait for that.
  */
 export class Session {
   readonly #settings: Settings;
@@ -51,15 +58,15 @@ export class Session {
   readonly #publishing: SupervisedConnection;
   readonly #consuming: SupervisedConnection;
   readonly #receivers = new Set<QueueReceiver>();
-  /** What each receiver needs on the broker. */
-  readonly #helpers = new WeakMap<QueueReceiver, readonly Resource[]>();
+  /** The resources that each receiver needs on the broker. */
+  readonly #needed = new WeakMap<QueueReceiver, readonly Resource[]>();
   readonly #watch: TopologyWatch;
-  /** What was told of what operators did. */
-  readonly #told = new Set<string>();
-  /** What was declared, and is declared again after a loss. */
+  /** Texts of notices that are sent only once. */
+  readonly #noticed = new Set<string>();
+  /** Everything declared; it is declared again after a loss. */
   readonly #declared = new DeclaredTopology();
   readonly #learnedLimits = new Map<string, LearnedLimit>();
-  readonly #logs = new Map<string, QueueLog>();
+  readonly #logs = new Map<string, RabbitMQQuarantineLog>();
   #redeclaring: Promise<boolean> | undefined;
   #isUp = true;
   #isBlocked = false;
@@ -77,10 +84,10 @@ export class Session {
     this.#watch = new TopologyWatch({
       requestTimeoutMs: settings.requestTimeoutMs,
       link: () => this.#consuming.current,
-      consumed: () => [...this.#receivers].flatMap((receiver) => this.#helpers.get(receiver) ?? []),
+      consumed: () => [...this.#receivers].flatMap((receiver) => this.#needed.get(receiver) ?? []),
       isDeclared: (resource) => this.#known.isDeclared(resource),
       restore: () => this.#restore(),
-      tend: () => this.#tend(),
+      maintain: () => this.#maintain(),
       notice: (error) => this.#signals.notice(error),
     });
     this.#publisher = new Publisher(
@@ -100,7 +107,7 @@ export class Session {
         this.#onLost(cause);
       },
       prepare: (link) => {
-        link.model.on("blocked", (reason) => this.#setBlocked(settings.words.text(reason)));
+        link.model.on("blocked", (reason) => this.#setBlocked(settings.redactor.text(reason)));
         link.model.on("unblocked", () => this.#setUnblocked());
         return this.#publisher.prepare(link);
       },
@@ -116,7 +123,7 @@ export class Session {
     });
   }
 
-  get connections(): { readonly publishing: ChannelModel | undefined; readonly consuming: ChannelModel | undefined } {
+  get connections(): RabbitMQConnections {
     return { publishing: this.#publishing.current?.model, consuming: this.#consuming.current?.model };
   }
 
@@ -136,35 +143,35 @@ export class Session {
     const removed = isFirst ? await removedWaitQueues(link, this.#settings.requestTimeoutMs) : [];
     const { problems, unverified } = await establish(link, topology, this.#settings, this.#known);
     if (topology.mode === "create") this.#declared.add(topology);
-    this.#tellMadeAgain(removed);
-    const { problems: ofPolicies, notices } = await this.#lookForPolicies(topology);
-    this.#tellOnce([...unverified, ...notices]);
+    this.#noticeRecreated(removed);
+    const { problems: ofPolicies, notices } = await this.#checkPolicies(topology);
+    this.#noticeOnce([...unverified, ...notices]);
     return [...problems, ...ofPolicies];
   }
 
-  /** As `declare` with the mode `verify`, and tells its caller what could not be compared. */
+  /** Verifies as `declare` does in mode `verify`, and also returns what could not be compared. */
   verify(topology: Topology): Promise<Established> {
     return establish(this.#linkOrThrow(), { ...topology, mode: "verify" }, this.#settings, this.#known);
   }
 
-  /** What policies do to a topology; undefined where nobody told how to ask for them. */
+  /** What policies do to a topology; undefined without a management API. */
   policies(topology: Topology): Promise<PolicyFindings | undefined> {
     return findPolicies(this.#linkOrThrow(), topology, this.#settings);
   }
 
-  /** How many delayed messages are between two wait queues; undefined where nobody told how to ask. */
+  /** How many delayed messages are between two wait queues; undefined without a management API. */
   async delaysUnderWay(): Promise<number | undefined> {
     const { managementUrl } = this.#settings;
-    return managementUrl === undefined ? undefined : readUnderWay(managementUrl, this.#settings);
+    return managementUrl === undefined ? undefined : readDelaysUnderWay(managementUrl, this.#settings);
   }
 
-  async #lookForPolicies(topology: Topology): Promise<PolicyFindings> {
+  async #checkPolicies(topology: Topology): Promise<PolicyFindings> {
     const nothing: PolicyFindings = { problems: [], notices: [] };
     if (topology.mode === "none") return nothing;
     try {
       return (await this.policies(topology)) ?? nothing;
     } catch (error) {
-      // What only watches must not keep a service from its start.
+      // A failure of the management API must not prevent a start.
       if (isMessagingError(error)) return { problems: [], notices: [error] };
       throw error;
     }
@@ -172,7 +179,7 @@ export class Session {
 
   async watch(of: QueueAddress | TopicAddress, watcher: Watcher<ConsumeMessage>): Promise<() => Promise<void>> {
     if (of.kind === "queue") {
-      const why = "a queue on RabbitMQ shows its messages only to those who take them";
+      const why = "RabbitMQ shows the messages of a queue only to its consumers";
       throw new MessagingError("unsupported", `${describeAddress(of)} cannot be watched: ${why}`);
     }
     await this.#known.check(`exchange ${of.name}`);
@@ -214,14 +221,14 @@ export class Session {
       sink,
     );
     this.#receivers.add(receiver);
-    this.#helpers.set(receiver, helpersOf(from));
+    this.#needed.set(receiver, neededResources(from));
     try {
       await receiver.open(this.#linkOrThrow());
     } catch (error) {
       this.#receivers.delete(receiver);
       throw error;
     }
-    // Lost while it subscribed, and perhaps restored before that was seen.
+    // The connection may have been lost and restored while it subscribed.
     receiver.resume();
     return receiver;
   }
@@ -233,13 +240,13 @@ export class Session {
     return learned;
   }
 
-  /** One for each source, so that those who read it at the same time share what is read. */
-  quarantine(of: WorkAddress): QueueLog {
+  /** Returns one log for each source, so that concurrent readers share a read. */
+  quarantine(of: WorkAddress): RabbitMQQuarantineLog {
     const address = { kind: "quarantine", of } as const;
     const name = queueName(address);
     const log =
       this.#logs.get(name) ??
-      new QueueLog(address, {
+      new RabbitMQQuarantineLog(address, {
         requestTimeoutMs: this.#settings.requestTimeoutMs,
         link: () => this.#linkOrThrow(),
         send: (to, batch, report) => this.send(to, batch, report),
@@ -252,7 +259,7 @@ export class Session {
   async depth(of: Address): Promise<Depth> {
     if (of.kind === "topic") {
       await this.#known.check(`exchange ${of.name}`);
-      // Nothing ever stays on an exchange.
+      // An exchange stores no messages.
       return { ready: 0, unsettled: undefined, exact: true };
     }
     const name = queueName(of);
@@ -282,10 +289,7 @@ export class Session {
   #linkOrThrow(): Connection {
     const link = this.#consuming.current;
     if (link !== undefined) return link;
-    throw new MessagingError(
-      "unreachable",
-      `not connected to RabbitMQ at ${placesText(this.#settings)} at the moment; connecting again`,
-    );
+    throw new MessagingError("unreachable", `not connected to RabbitMQ at ${placesText(this.#settings)}; reconnecting`);
   }
 
   #onLost(cause: MessagingError): void {
@@ -299,7 +303,7 @@ export class Session {
     const link = this.#consuming.current;
     if (link === undefined) return;
     await this.#restore();
-    // Lost again meanwhile: the next restoration goes on from here.
+    // If a connection was lost again, the next reconnect continues from here.
     if (this.#isClosed || this.#isUp || this.#consuming.current !== link || this.#publishing.current === undefined)
       return;
     this.#isUp = true;
@@ -307,7 +311,7 @@ export class Session {
     this.#signals.up();
   }
 
-  /** Declares everything again where that is allowed, once for all who ask meanwhile, and tells whether it could ask. */
+  /** Declares everything again if allowed, once for concurrent calls. Resolves with whether the broker answered. */
   #restore(): Promise<boolean> {
     this.#redeclaring ??= this.#redeclare().finally(() => {
       this.#redeclaring = undefined;
@@ -319,46 +323,47 @@ export class Session {
     const link = this.#consuming.current;
     if (link === undefined) return false;
     try {
-      const { gone } = await survey(link, this.#known.declaredThings, this.#settings.requestTimeoutMs);
+      const { gone } = await survey(link, this.#known.declaredResources, this.#settings.requestTimeoutMs);
       for (const resource of gone) this.#known.forget(resource);
       if (!this.#declared.isEmpty) {
         const { problems, unverified } = await establish(link, this.#declared.topology, this.#settings, this.#known);
         for (const problem of problems) this.#signals.notice(problem);
-        this.#tellOnce(unverified);
+        this.#noticeOnce(unverified);
       }
-      this.#tellMadeAgain(gone);
+      this.#noticeRecreated(gone);
       return true;
     } catch (error) {
       if (!this.#isClosed && isMessagingError(error)) this.#signals.notice(error);
-      // Whatever could not be asked on a connection that stands shows that it does not, unless there was no channel for it.
+      // If the broker does not answer, the connection is dead; except if there was only no channel left.
       if (!isMessagingError(error, "overloaded")) link.cut();
       return false;
     }
   }
 
-  #tellMadeAgain(gone: readonly Resource[]): void {
-    for (const error of madeAgain(gone.filter((resource) => this.#known.has(resource)))) this.#signals.notice(error);
+  #noticeRecreated(gone: readonly Resource[]): void {
+    for (const error of recreatedNotices(gone.filter((resource) => this.#known.has(resource))))
+      this.#signals.notice(error);
   }
 
-  /** AMQP does not tell whether a subscription is still bound, nor when somebody sets a policy. */
-  async #tend(): Promise<void> {
+  /** Restores bindings of subscriptions, and checks policies: AMQP reports changes of neither. */
+  async #maintain(): Promise<void> {
     const link = this.#consuming.current;
     if (link === undefined || this.#declared.isEmpty) return;
     try {
       const { topology } = this.#declared;
       await bindSubscriptions(link, topology, this.#settings, this.#known);
-      const { problems, notices } = await this.#lookForPolicies(topology);
-      this.#tellOnce([...problems, ...notices]);
+      const { problems, notices } = await this.#checkPolicies(topology);
+      this.#noticeOnce([...problems, ...notices]);
     } catch {
-      // The connection is gone, and everything is declared again with the next.
+      // The connection is lost. Everything is declared again on the next one.
     }
   }
 
-  /** Each once: they stay until somebody does something about them. */
-  #tellOnce(found: readonly MessagingError[]): void {
+  /** Sends each notice once: its reason remains until an operator acts. */
+  #noticeOnce(found: readonly MessagingError[]): void {
     for (const error of found) {
-      if (this.#told.has(error.message)) continue;
-      this.#told.add(error.message);
+      if (this.#noticed.has(error.message)) continue;
+      this.#noticed.add(error.message);
       this.#signals.notice(error);
     }
   }
@@ -376,8 +381,8 @@ export class Session {
   }
 }
 
-/** What must stand for a receiver's source, and for what becomes of its messages. */
-function helpersOf(from: Source): readonly Resource[] {
+/** The resources that a receiver and its messages need. */
+function neededResources(from: Source): readonly Resource[] {
   const work = from.kind === "dead-letters" ? from.of : from;
   const queues: Resource[] = [queueName(work), deadLettersOf(work), quarantineOf(work)].map(
     (name) => `queue ${name}` as const,

@@ -13,7 +13,7 @@ import {
   UNDELIVERED_EXCHANGE,
   UNDELIVERED_QUEUE,
 } from "./delay-levels.ts";
-import { LONGEST_TTL_MS } from "./message-codec.ts";
+import { MAX_TTL_MS } from "./message-codec.ts";
 import { deadLettersOf, exchangeName, quarantineOf, queueName } from "./names.ts";
 import type { Settings } from "./options.ts";
 import type { ServerVersion } from "./server-version.ts";
@@ -24,7 +24,7 @@ export interface ExchangePlan {
   readonly alternate?: string;
 }
 
-/** What a queue is for. */
+/** The purpose of a queue. */
 type QueueRole = "work" | "quarantine" | "dead-letters" | "wait" | "undelivered";
 
 export interface QueuePlan {
@@ -41,7 +41,7 @@ export interface BindingPlan {
   readonly pattern: string;
 }
 
-/** Everything that must stand on the broker, in RabbitMQ's terms, and what of the topology cannot be. */
+/** All resources that a topology needs on RabbitMQ, and the problems of parts that are not possible. */
 export interface TopologyPlan {
   readonly exchanges: readonly ExchangePlan[];
   readonly queues: readonly QueuePlan[];
@@ -50,8 +50,8 @@ export interface TopologyPlan {
 }
 
 /**
- * How many times the limit of other queues an ordered one has. A single consumer holds hundreds of messages that it has not
- * begun, so that a restart of the server, or a connection that is cut again and again, counts for all of them.
+ * The delivery limit of an ordered queue, as a multiple of other queues'. Its single consumer holds hundreds of
+ * messages that no handler has started, and each lost connection counts for all of them.
  */
 const ORDERED_DELIVERIES = 10;
 
@@ -92,10 +92,10 @@ export function topologyPlan(
       problems.push(problem);
       continue;
     }
-    const family = familyOf(queue, version, settings);
-    queues.push(...family);
-    for (const { name, role } of family) {
-      // No record is delayed.
+    const ofWork = queuesOf(queue, version, settings);
+    queues.push(...ofWork);
+    for (const { name, role } of ofWork) {
+      // Quarantine records are never delayed.
       if (role === "quarantine") continue;
       bindings.push({ from: DELIVERY_EXCHANGE, to: name, toKind: "queue", pattern: queueBinding(name) });
     }
@@ -115,21 +115,21 @@ function problemOf({ address, priorities, ttlMs }: WorkQueue, version: ServerVer
   if (priorities > 1 && !version.atLeast(4, 3)) {
     return new MessagingError(
       "unsupported",
-      `${where} asks for ${priorities} priorities, which quorum queues have from RabbitMQ 4.3, and this is ${version.text}; ` +
-        "upgrade the server, or use a queue per priority",
+      `${where} needs ${priorities} priorities; quorum queues have them from RabbitMQ 4.3 on, and this is ${version.text}; ` +
+        "upgrade the server, or use one queue per priority",
     );
   }
-  if (ttlMs !== undefined && ttlMs > LONGEST_TTL_MS) {
+  if (ttlMs !== undefined && ttlMs > MAX_TTL_MS) {
     return new MessagingError(
       "unsupported",
-      `${where} asks for a time to live of ${ttlMs} ms, over RabbitMQ's ${LONGEST_TTL_MS} ms; give a shorter one or none`,
+      `${where} has a time to live of ${ttlMs} ms, above RabbitMQ's limit of ${MAX_TTL_MS} ms; set a shorter one or none`,
     );
   }
   return undefined;
 }
 
 /** A work queue with its dead letters and its quarantine log. */
-function familyOf(
+function queuesOf(
   { address, ordered, ttlMs }: WorkQueue,
   version: ServerVersion,
   { deliveryLimit, queueArguments }: Pick<Settings, "deliveryLimit" | "queueArguments">,
@@ -153,18 +153,18 @@ function familyOf(
       name: quarantineOf(address),
       role: "quarantine",
       isOrdered: false,
-      // A single reader at a time, to whom everything comes back that an earlier one held.
+      // One reader at a time, which gets everything that an earlier one held.
       arguments: {
-        ...lasting(version),
+        ...durableArguments(version),
         "x-single-active-consumer": true,
         "x-message-ttl": QUARANTINE_KEPT_MS,
       },
     },
-    { name: deadLetters, role: "dead-letters", isOrdered: false, arguments: lasting(version) },
+    { name: deadLetters, role: "dead-letters", isOrdered: false, arguments: durableArguments(version) },
   ];
 }
 
-/** At least once: RabbitMQ keeps the message until its copy is confirmed, which wants `reject-publish` as overflow. */
+/** At least once: RabbitMQ keeps the message until its copy is confirmed. This needs the overflow `reject-publish`. */
 function deadLetterArguments(exchange: string, routingKey?: string): Record<string, string> {
   return {
     "x-dead-letter-exchange": exchange,
@@ -175,26 +175,26 @@ function deadLetterArguments(exchange: string, routingKey?: string): Record<stri
 }
 
 /**
- * A queue from which nothing goes by itself: looking at a message (a delivery and a requeue) any number of times must not
- * drop it, and a limit that a policy sets must not drop the oldest for the newest.
+ * The arguments of a queue that loses no messages by itself: neither after any number of reads (a delivery and a
+ * requeue), nor by a length limit of a policy.
  */
-function lasting(version: ServerVersion): Record<string, string | number> {
+function durableArguments(version: ServerVersion): Record<string, string | number> {
   return {
     "x-queue-type": "quorum",
     "x-overflow": "reject-publish",
-    // Before 4.0 there is no limit unless one is given, and -1 is refused.
+    // Before 4.0 there is no limit by default, and -1 is refused.
     ...(version.atLeast(4, 0) ? { "x-delivery-limit": -1 } : {}),
   };
 }
 
-/** The levels of the delays, once per virtual host. */
+/** The delay levels, once for each virtual host. */
 function delayPlan(version: ServerVersion): Omit<TopologyPlan, "problems"> {
   const exchanges: ExchangePlan[] = [
     { name: UNDELIVERED_EXCHANGE, type: "fanout" },
     { name: DELIVERY_EXCHANGE, type: "topic", alternate: UNDELIVERED_EXCHANGE },
   ];
   const queues: QueuePlan[] = [
-    { name: UNDELIVERED_QUEUE, role: "undelivered", isOrdered: false, arguments: lasting(version) },
+    { name: UNDELIVERED_QUEUE, role: "undelivered", isOrdered: false, arguments: durableArguments(version) },
   ];
   const bindings: BindingPlan[] = [{ from: UNDELIVERED_EXCHANGE, to: UNDELIVERED_QUEUE, toKind: "queue", pattern: "" }];
   for (let level = 0; level < LEVELS; level++) {

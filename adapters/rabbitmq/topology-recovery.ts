@@ -2,23 +2,23 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Channel } from "amqplib";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
 import { answered, type Connection, openChannel } from "./connection.ts";
-import type { Resource } from "./declared-resources.ts";
+import { checkExists, nameOf, type Resource } from "./declared-resources.ts";
 import { DELIVERY_EXCHANGE, LEVELS, levelName, UNDELIVERED_EXCHANGE, UNDELIVERED_QUEUE } from "./delay-levels.ts";
 import { NOT_FOUND, replyCode } from "./errors.ts";
 
-/** What was found of some queues and exchanges. */
+/** Which queues and exchanges exist. */
 interface Survey {
   readonly gone: readonly Resource[];
-  /** What this user may not look at. */
+  /** Resources that this user may not check. */
   readonly refused: readonly Resource[];
-  /** How many messages are ready on the queues that stand. */
+  /** The numbers of ready messages on existing queues. */
   readonly ready: ReadonlyMap<Resource, number>;
 }
 
 /** Requests on one channel wait for each other, so several channels share the work. */
-const MOST_AT_ONCE = 4;
+const MAX_CHANNELS = 4;
 
-/** Looks which of these stand. Rejects if it could not look. */
+/** Checks which resources exist. Rejects if it could not check. */
 export async function survey(
   link: Connection,
   resources: Iterable<Resource>,
@@ -33,7 +33,7 @@ export async function survey(
     for (const resource of queue) {
       channel ??= await openChannel(link, requestTimeoutMs);
       try {
-        const count = await answered(link, requestTimeoutMs, `look for ${resource}`, look(channel, resource));
+        const count = await answered(link, requestTimeoutMs, `look for ${resource}`, checkExists(channel, resource));
         if (count !== undefined) ready.set(resource, count);
       } catch (error) {
         if (isMessagingError(error) || replyCode(error) === undefined) throw error;
@@ -44,19 +44,8 @@ export async function survey(
     }
     channel?.close().catch(() => {});
   };
-  await Promise.all(Array.from({ length: MOST_AT_ONCE }, worker));
+  await Promise.all(Array.from({ length: MAX_CHANNELS }, worker));
   return { gone, refused, ready };
-}
-
-async function look(channel: Channel, resource: Resource): Promise<number | undefined> {
-  const name = nameOf(resource);
-  if (resource.startsWith("queue ")) return (await channel.checkQueue(name)).messageCount;
-  await channel.checkExchange(name);
-  return undefined;
-}
-
-function nameOf(resource: Resource): string {
-  return resource.slice(resource.indexOf(" ") + 1);
 }
 
 const LEVEL_NAMES: readonly string[] = Array.from({ length: LEVELS }, (_, level) => levelName(level));
@@ -65,23 +54,23 @@ const DELAY_EXCHANGES: readonly Resource[] = [DELIVERY_EXCHANGE, ...LEVEL_NAMES]
   (name) => `exchange ${name}` as const,
 );
 
-/** What every delayed message passes, or may end at. */
-const DELAY_THINGS: readonly Resource[] = [
+/** All resources that delayed messages pass through or may end in. */
+const DELAY_RESOURCES: readonly Resource[] = [
   ...DELAY_EXCHANGES,
   ...WAIT_QUEUES,
   `exchange ${UNDELIVERED_EXCHANGE}`,
   `queue ${UNDELIVERED_QUEUE}`,
 ];
 
-/** How long another process that starts may be between two steps. */
+/** How long another starting process may take between two steps. */
 const BETWEEN_STEPS_MS = 1_000;
 
 /**
- * The wait queues that were removed since delays were set up: their exchanges stand, and nobody is about to make them.
- * That is how a policy shows that ran while no process did.
+ * Finds wait queues that were deleted, for example by a policy, while no process ran: their exchanges exist, and no
+ * other process is creating them.
  */
 export async function removedWaitQueues(link: Connection, requestTimeoutMs: number): Promise<readonly Resource[]> {
-  const { gone } = await survey(link, DELAY_THINGS, requestTimeoutMs);
+  const { gone } = await survey(link, DELAY_RESOURCES, requestTimeoutMs);
   const missing = gone.filter((resource) => WAIT_QUEUES.has(resource));
   if (missing.length === 0 || DELAY_EXCHANGES.some((exchange) => gone.includes(exchange))) return [];
   await sleep(BETWEEN_STEPS_MS);
@@ -89,16 +78,16 @@ export async function removedWaitQueues(link: Connection, requestTimeoutMs: numb
   return still.gone.length === missing.length ? missing : [];
 }
 
-/** The notices for resources that were gone and exist again. */
-export function madeAgain(resources: readonly Resource[]): readonly MessagingError[] {
+/** Notices for resources that were deleted and have been recreated. */
+export function recreatedNotices(resources: readonly Resource[]): readonly MessagingError[] {
   const [first, ...others] = [...WAIT_QUEUES]
     .filter((resource) => resources.includes(resource))
     .map((resource) => `"${nameOf(resource)}"`);
   const texts = resources.filter((resource) => !WAIT_QUEUES.has(resource)).map(textOf);
   if (first !== undefined) {
     const what = others.length === 0 ? `wait queue ${first} was` : `wait queues ${[first, ...others].join(", ")} were`;
-    const next = "see that neither a policy (expires) nor an operator removes queues named anybroker.delay.…";
-    texts.unshift(`the ${what} gone, and the delayed messages there are lost; made again. Now ${next}`);
+    const next = "Check that neither a policy (expires) nor an operator deletes queues named anybroker.delay.…";
+    texts.unshift(`the ${what} deleted, and its delayed messages are lost; recreated. ${next}`);
   }
   return texts.map((text) => new MessagingError("not-found", text));
 }
@@ -106,53 +95,53 @@ export function madeAgain(resources: readonly Resource[]): readonly MessagingErr
 function textOf(resource: Resource): string {
   const name = nameOf(resource);
   return resource.startsWith("queue ")
-    ? `the queue "${name}" was gone, and the messages on it are lost; made again. Now see that neither a policy (expires) nor an operator removes it`
-    : `the exchange "${name}" was gone; made again, with what this process binds to it. Events that came meanwhile were not taken`;
+    ? `the queue "${name}" was deleted, and its messages are lost; recreated. Check that neither a policy (expires) nor an operator deletes it`
+    : `the exchange "${name}" was deleted; recreated, with the bindings of this process. Events that were published meanwhile were not accepted`;
 }
 
-/** What people are told of something that is gone, where this process may not make it. */
-function stillGone(resource: Resource): MessagingError {
+/** The notice for a deleted resource that this process may not recreate. */
+function missingNotice(resource: Resource): MessagingError {
   const text = WAIT_QUEUES.has(resource)
-    ? "delayed messages do not get past it"
-    : "what is meant for it is kept where it is, or refused";
+    ? "delayed messages are stuck before it"
+    : "messages for it stay where they are, or are refused";
   return new MessagingError(
     "not-found",
-    `RabbitMQ has no ${resource.replace(" ", ' "')}" any more, and ${text}; ${DECLARE_IT}`,
+    `RabbitMQ no longer has the ${resource.replace(" ", ' "')}", so ${text}; ${DECLARE_IT}`,
   );
 }
 
-/** What a watch needs of the adapter around it. */
+/** What the watch needs from its session. */
 interface WatchHost {
   readonly requestTimeoutMs: number;
   link(): Connection | undefined;
-  /** What the receivers take from, and what their messages go to. */
+  /** The resources that receivers and their messages need. */
   consumed(): readonly Resource[];
   isDeclared(resource: Resource): boolean;
-  /** Makes again what was declared. Never rejects. */
+  /** Recreates what was declared. Never rejects. */
   restore(): Promise<unknown>;
-  /** Sees to what costs more than a look: bindings, and policies. Never rejects. */
-  tend(): Promise<void>;
+  /** Does what is too expensive for each check: bindings and policies. Never rejects. */
+  maintain(): Promise<void>;
   notice(error: MessagingError): void;
 }
 
-const LOOK_EVERY_MS = 60_000;
-const LOOKS_PER_TENDING = 5;
+const CHECK_EVERY_MS = 60_000;
+const CHECKS_PER_MAINTENANCE = 5;
 const UNDELIVERED: Resource = `queue ${UNDELIVERED_QUEUE}`;
 
 /**
- * Looks from time to time whether the helpers stand that nobody is told the end of: what delayed messages pass on their
- * way, and the dead letters and topics of what is consumed. Somebody may delete them, or a policy.
+ * Checks periodically that resources exist whose deletion RabbitMQ does not report: those of delayed messages, and the
+ * dead letters and topics of consumed queues. An operator or a policy may delete them.
  */
 export class TopologyWatch {
   readonly #host: WatchHost;
-  readonly #told = new Set<Resource>();
-  /** What this user may not look at: the server writes down every refusal. */
+  readonly #noticed = new Set<Resource>();
+  /** Resources that this user may not check; the server logs every refusal. */
   readonly #refused = new Set<Resource>();
   #timer: NodeJS.Timeout | undefined;
   #delaysUsed = false;
-  #lookedAt = Number.NEGATIVE_INFINITY;
-  #looking = false;
-  #looks = 0;
+  #checkedAt = Number.NEGATIVE_INFINITY;
+  #checking = false;
+  #checks = 0;
   #undelivered: number | undefined;
   #isOver = false;
 
@@ -161,14 +150,14 @@ export class TopologyWatch {
   }
 
   start(): void {
-    this.#later();
+    this.#schedule();
   }
 
-  /** A delayed message was sent: looks at once unless that was done lately. */
+  /** A delayed message was sent: checks at once, unless it did so recently. */
   delayed(): void {
     if (this.#delaysUsed) return;
     this.#delaysUsed = true;
-    if (performance.now() - this.#lookedAt >= LOOK_EVERY_MS) void this.#look();
+    if (performance.now() - this.#checkedAt >= CHECK_EVERY_MS) void this.#check();
   }
 
   stop(): void {
@@ -176,41 +165,41 @@ export class TopologyWatch {
     clearTimeout(this.#timer);
   }
 
-  #later(): void {
+  #schedule(): void {
     if (this.#isOver) return;
-    // Processes that started together need not look together.
+    // Processes that started together should not check together.
     this.#timer = setTimeout(
-      () => void this.#look(true).finally(() => this.#later()),
-      LOOK_EVERY_MS * (0.75 + Math.random() / 2),
+      () => void this.#check(true).finally(() => this.#schedule()),
+      CHECK_EVERY_MS * (0.75 + Math.random() / 2),
     );
     this.#timer.unref();
   }
 
-  async #look(regularly = false): Promise<void> {
+  async #check(regularly = false): Promise<void> {
     const link = this.#host.link();
-    if (link === undefined || this.#looking) return;
-    this.#looking = true;
-    const wanted = [...this.#host.consumed(), ...(this.#delaysUsed ? DELAY_THINGS : [])];
+    if (link === undefined || this.#checking) return;
+    this.#checking = true;
+    const wanted = [...this.#host.consumed(), ...(this.#delaysUsed ? DELAY_RESOURCES : [])];
     const resources = wanted.filter((resource) => !this.#refused.has(resource));
-    if (this.#delaysUsed) this.#lookedAt = performance.now();
+    if (this.#delaysUsed) this.#checkedAt = performance.now();
     this.#delaysUsed = false;
     try {
       const { gone, refused, ready } = await survey(link, resources, this.#host.requestTimeoutMs);
       if (this.#isOver) return;
       for (const resource of refused) this.#refused.add(resource);
-      for (const resource of resources) if (!gone.includes(resource)) this.#told.delete(resource);
+      for (const resource of resources) if (!gone.includes(resource)) this.#noticed.delete(resource);
       const isMore = this.#countUndelivered(ready.get(UNDELIVERED));
       if (isMore || gone.some((resource) => this.#host.isDeclared(resource))) await this.#host.restore();
-      for (const resource of gone) this.#tell(resource);
-      if (regularly && ++this.#looks % LOOKS_PER_TENDING === 0) await this.#host.tend();
+      for (const resource of gone) this.#notice(resource);
+      if (regularly && ++this.#checks % CHECKS_PER_MAINTENANCE === 0) await this.#host.maintain();
     } catch {
-      // The connection is gone, which has its own way back.
+      // The connection is lost; the session restores it.
     } finally {
-      this.#looking = false;
+      this.#checking = false;
     }
   }
 
-  /** Whether delayed messages found nobody who takes them since the last look: perhaps a binding is gone. */
+  /** Returns whether more delayed messages were undeliverable since the last check: a binding may be gone. */
   #countUndelivered(count: number | undefined): boolean {
     if (count === undefined) return false;
     const before = this.#undelivered ?? count;
@@ -219,15 +208,15 @@ export class TopologyWatch {
     this.#host.notice(
       new MessagingError(
         "unroutable",
-        `${count - before} delayed messages found nobody to take them when they were due; they stand on the queue "${UNDELIVERED_QUEUE}"`,
+        `${count - before} delayed messages had no destination when they were due; they are on the queue "${UNDELIVERED_QUEUE}"`,
       ),
     );
     return true;
   }
 
-  #tell(resource: Resource): void {
-    if (this.#host.isDeclared(resource) || this.#told.has(resource)) return;
-    this.#told.add(resource);
-    this.#host.notice(stillGone(resource));
+  #notice(resource: Resource): void {
+    if (this.#host.isDeclared(resource) || this.#noticed.has(resource)) return;
+    this.#noticed.add(resource);
+    this.#host.notice(missingNotice(resource));
   }
 }

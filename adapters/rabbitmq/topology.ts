@@ -1,17 +1,16 @@
 import type { Topology } from "../../core/adapter.ts";
-import type { MessagingError } from "../../core/errors.ts";
 import { type Connection, withChannel } from "./connection.ts";
 import { type DeclaredResources, problemsOf, runAll, type Step } from "./declared-resources.ts";
 import { operationError } from "./errors.ts";
 import { readAppliedPolicies, readPolicies } from "./management.ts";
 import { deadLettersOf, exchangeName, OWN_PREFIX, quarantineOf, queueName } from "./names.ts";
 import type { Settings } from "./options.ts";
-import { judgePolicies, type PolicyFindings } from "./policies.ts";
-import { serverVersion } from "./server-version.ts";
+import { evaluatePolicies, type PolicyFindings } from "./policies.ts";
+import { versionOf } from "./server-version.ts";
 import { type BindingPlan, type TopologyPlan, topologyPlan } from "./topology-plan.ts";
-import { declareExchange, declareQueue, leftBindings, verify } from "./verification.ts";
+import { declareExchange, declareQueue, type Established, staleBindings, verify } from "./verification.ts";
 
-/** Deletes the queues and exchanges of a topology; to RabbitMQ, one that does not stand is deleted already. */
+/** Deletes the queues and exchanges of a topology. Missing ones are no error to RabbitMQ. */
 export async function removeAll(link: Connection, topology: Topology, requestTimeoutMs: number): Promise<void> {
   const work = [...topology.queues, ...topology.subscriptions].map(({ address }) => address);
   const queues = work.flatMap((of) => [queueName(of), deadLettersOf(of), quarantineOf(of)]);
@@ -24,22 +23,12 @@ export async function removeAll(link: Connection, topology: Topology, requestTim
     try {
       await withChannel(link, requestTimeoutMs, what, use);
     } catch (error) {
-      throw operationError(error, what, "remove it by hand");
+      throw operationError(error, what, "delete it manually");
     }
   }
 }
 
-/** What came of making or verifying a topology. */
-export interface Established {
-  readonly problems: readonly MessagingError[];
-  /** What could not be compared with what is declared, and what would let it be. */
-  readonly unverified: readonly MessagingError[];
-}
-
-/**
- * Makes or verifies everything. Rejects if the connection went away meanwhile or did not answer. What stands afterwards is
- * `known`.
- */
+/** Creates or verifies a topology; adds what exists to `known`. Rejects if the broker does not answer. */
 export async function establish(
   link: Connection,
   topology: Topology,
@@ -47,7 +36,7 @@ export async function establish(
   known: DeclaredResources,
 ): Promise<Established> {
   if (topology.mode === "none") return { problems: [], unverified: [] };
-  const version = serverVersion(link.model.connection.serverProperties.version);
+  const version = versionOf(link);
   const plan = topologyPlan(topology, version, settings);
   if (topology.mode === "verify") {
     const { problems, unverified } = await verify(link, plan, settings, known);
@@ -55,16 +44,13 @@ export async function establish(
   }
   for (const phase of creation(plan)) {
     const refused = await runAll(link, settings.requestTimeoutMs, phase, known);
-    // What is bound to something that could not be made would only repeat its problem.
+    // Bindings to a resource that could not be created would only repeat its problem.
     if (refused.length > 0) return { problems: [...plan.problems, ...problemsOf(refused)], unverified: [] };
   }
-  return { problems: plan.problems, unverified: await leftBindings(plan, settings) };
+  return { problems: plan.problems, unverified: await staleBindings(plan, settings) };
 }
 
-/**
- * What policies do to a topology; undefined where it is not known, for no management API was given. Rejects if that does
- * not answer.
- */
+/** Finds what policies do to a topology; undefined without a management API. Rejects if that does not answer. */
 export async function findPolicies(
   link: Connection,
   topology: Topology,
@@ -72,20 +58,20 @@ export async function findPolicies(
 ): Promise<PolicyFindings | undefined> {
   const { managementUrl } = settings;
   if (managementUrl === undefined) return undefined;
-  const version = serverVersion(link.model.connection.serverProperties.version);
+  const version = versionOf(link);
   const lists = await readPolicies(managementUrl, settings);
-  const askApplied = () => readAppliedPolicies(managementUrl, settings);
-  return judgePolicies(topologyPlan(topology, version, settings), lists, version, settings, askApplied);
+  const readApplied = () => readAppliedPolicies(managementUrl, settings);
+  return evaluatePolicies(topologyPlan(topology, version, settings), lists, version, settings, readApplied);
 }
 
-/** Binds the subscriptions of a topology to their topics, whether they are or not. */
+/** Binds the subscriptions of a topology to their topics; existing bindings stay as they are. */
 export async function bindSubscriptions(
   link: Connection,
   topology: Topology,
   settings: Settings,
   known: DeclaredResources,
 ): Promise<void> {
-  const version = serverVersion(link.model.connection.serverProperties.version);
+  const version = versionOf(link);
   const { bindings } = topologyPlan(topology, version, settings);
   const ofTopics = bindings.filter(({ from }) => !from.startsWith(OWN_PREFIX));
   await runAll(link, settings.requestTimeoutMs, ofTopics.map(binding), known);

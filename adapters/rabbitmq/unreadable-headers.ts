@@ -1,44 +1,44 @@
 import type { ChannelModel } from "amqplib";
 
 /*
- * amqplib breaks a connection on a message whose headers it cannot decode: a type that it does not know, or tables nested
- * so deep that its recursion ends. Any sender may write them. Here such a header is left out before amqplib decodes the
- * frame, and the message arrives with the others.
+ * amqplib breaks a connection on a message with headers that it cannot decode: an unknown type, or tables nested too
+ * deep for its recursion. Any sender may write them. This file removes such headers before amqplib decodes the frame,
+ * so that the message arrives with the other headers.
  */
 
-/** The part of amqplib's connection that reads frames. It is not in amqplib's types. */
+/** The part of amqplib's connection that reads frames; not in amqplib's types. */
 interface FrameReader {
-  /** What has been received and not read yet. */
+  /** Received bytes that are not read yet. */
   rest: Buffer;
-  /** Reads the next frame and takes it off `rest`, also where its content cannot be decoded; false if there is none. */
+  /** Reads the next frame and removes it from `rest`, even if decoding fails; false if there is none. */
   recvFrame(): unknown;
 }
 
 const HEADER_FRAME = 2;
 const BASIC_CLASS = 60;
 const FRAME_END = 0xce;
-/** Kind, channel and size before the payload; one byte follows it. */
+/** Kind, channel and size come before the payload; one byte follows it. */
 const FRAME_START = 7;
-/** Class, weight and the body's size before the flags of the properties. */
+/** Class, weight and body size come before the flags of the properties. */
 const PROPERTY_FLAGS = 12;
 const HAS_CONTENT_TYPE = 0x8000;
 const HAS_CONTENT_ENCODING = 0x4000;
 const HAS_HEADERS = 0x2000;
 
-/** Deeper tables are left out, where amqplib could not decode the whole. */
-const DEEPEST = 32;
+/** Deeper tables are removed if amqplib could not decode the whole frame. */
+const MAX_DEPTH = 32;
 
-/** On the properties of a message: the names of the headers that are left out. Not enumerable. */
+/** A property of a message's properties: the names of the removed headers. Not enumerable. */
 const LEFT_OUT = Symbol("the headers that are left out");
 
-/** The names of the headers that are left out, by the properties of a message; undefined where all could be read. */
+/** The names of the removed headers; undefined if all could be read. */
 export function unreadHeaders(properties: object): readonly string[] | undefined {
   return (properties as { readonly [LEFT_OUT]?: readonly string[] })[LEFT_OUT];
 }
 
 /**
- * Has a connection read messages whose headers amqplib cannot decode. Does nothing where amqplib is built in another way
- * than is known: then such a message breaks the connection.
+ * Lets a connection read messages whose headers amqplib cannot decode. Does nothing if amqplib's internals have
+ * changed: then such a message breaks the connection.
  */
 export function guardHeaders(model: ChannelModel): void {
   const reader = model.connection as unknown as Partial<FrameReader>;
@@ -49,16 +49,16 @@ export function guardHeaders(model: ChannelModel): void {
     try {
       return recvFrame.call(this);
     } catch (error) {
-      const frame = takenOff(before, this.rest);
-      const decoded = frame === undefined ? undefined : decodedAnyway(this, recvFrame, frame);
+      const frame = readBytes(before, this.rest);
+      const decoded = frame === undefined ? undefined : decodeWithoutUnreadable(this, recvFrame, frame);
       if (decoded === undefined) throw error;
       return decoded;
     }
   };
 }
 
-/** What was read of a buffer; undefined where it was replaced by another, which holds more. */
-function takenOff(before: Buffer, rest: Buffer): Buffer | undefined {
+/** The bytes that were read; undefined if the buffer was replaced by another one, which holds more. */
+function readBytes(before: Buffer, rest: Buffer): Buffer | undefined {
   const isTail =
     rest.buffer === before.buffer &&
     rest.length < before.length &&
@@ -66,14 +66,14 @@ function takenOff(before: Buffer, rest: Buffer): Buffer | undefined {
   return isTail ? before.subarray(0, before.length - rest.length) : undefined;
 }
 
-/** The frame as amqplib decodes it without the headers that it cannot read; undefined where that is not the reason. */
-function decodedAnyway(reader: FrameReader, recvFrame: () => unknown, frame: Buffer): object | undefined {
+/** The frame as amqplib decodes it without unreadable headers; undefined if headers are not the reason. */
+function decodeWithoutUnreadable(reader: FrameReader, recvFrame: () => unknown, frame: Buffer): object | undefined {
   const headers = headersIn(frame);
   if (headers === undefined) return undefined;
   const { rest } = reader;
   const { readable, names } = split(headers.table);
   const none: Split = { readable: [], names: ["all of them"] };
-  // Without any, where amqplib reads less than is known here.
+  // The second try has no headers, in case amqplib reads fewer types than this file.
   for (const kept of [{ readable, names }, none]) {
     try {
       reader.rest = withHeaders(frame, headers, kept.readable);
@@ -81,7 +81,7 @@ function decodedAnyway(reader: FrameReader, recvFrame: () => unknown, frame: Buf
       Object.defineProperty(decoded.fields, LEFT_OUT, { value: kept.names });
       return decoded;
     } catch {
-      // The next has fewer.
+      // The next try has fewer headers.
     } finally {
       reader.rest = rest;
     }
@@ -91,11 +91,11 @@ function decodedAnyway(reader: FrameReader, recvFrame: () => unknown, frame: Buf
 
 interface HeaderPlace {
   readonly table: Buffer;
-  /** Where in the frame its size is, in four bytes before it. */
+  /** The offset in the frame of the table's size, which has four bytes. */
   readonly at: number;
 }
 
-/** The headers in the frame of a message's properties; undefined if it is another frame, or has none. */
+/** The headers in a frame of message properties; undefined if it is another frame or has no headers. */
 function headersIn(frame: Buffer): HeaderPlace | undefined {
   const end = frame.length - 1;
   let at = FRAME_START + PROPERTY_FLAGS;
@@ -118,13 +118,13 @@ function withHeaders(frame: Buffer, { table, at }: HeaderPlace, entries: readonl
 }
 
 interface Split {
-  /** The entries that can be read, each with its name, type and value. */
+  /** Readable entries, each with name, type and value. */
   readonly readable: readonly Buffer[];
   /** The names of the others. */
   readonly names: readonly string[];
 }
 
-/** Behind a header of an unknown type nothing can be told apart any more. */
+/** Splits a table. After a header of an unknown type, the following ones cannot be separated. */
 function split(table: Buffer): Split {
   const readable: Buffer[] = [];
   const names: string[] = [];
@@ -134,17 +134,17 @@ function split(table: Buffer): Split {
     const end = valueEnd(table, tagAt);
     const name = table.toString("utf8", at + 1, tagAt);
     if (end === undefined) {
-      names.push(`${name} and what follows it`);
+      names.push(`${name} and all after it`);
       break;
     }
-    if (isReadable(table, tagAt, end, DEEPEST)) readable.push(table.subarray(at, end));
+    if (isReadable(table, tagAt, end, MAX_DEPTH)) readable.push(table.subarray(at, end));
     else names.push(name);
     at = end;
   }
   return { readable, names };
 }
 
-/** How many bytes the value of a type has. */
+/** The bytes of a value, by its type. */
 const SIZES: ReadonlyMap<number, number> = new Map(
   Object.entries({ V: 0, b: 1, B: 1, t: 1, s: 2, u: 2, I: 4, i: 4, f: 4, D: 5, l: 8, T: 8, d: 8 }).map(
     ([tag, size]) => [tag.charCodeAt(0), size] as const,
@@ -165,7 +165,7 @@ function valueEnd(bytes: Buffer, tagAt: number): number | undefined {
   return size === undefined || at + size > bytes.length ? undefined : at + size;
 }
 
-/** Whether everything inside a value can be read, too. */
+/** Whether all values inside a value can be read too. */
 function isReadable(bytes: Buffer, tagAt: number, end: number, depth: number): boolean {
   const tag = bytes[tagAt];
   if (tag !== TABLE && tag !== LIST) return true;

@@ -1,7 +1,15 @@
 import type { Channel } from "amqplib";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { Connection } from "./connection.ts";
-import { type DeclaredResources, inOne, problemsOf, type Resource, runAll, type Step } from "./declared-resources.ts";
+import {
+  checkExists,
+  type DeclaredResources,
+  inOne,
+  problemsOf,
+  type Resource,
+  runAll,
+  type Step,
+} from "./declared-resources.ts";
 import { DELIVERY_EXCHANGE, topicBinding } from "./delay-levels.ts";
 import { ACCESS_REFUSED, replyCode, replyText } from "./errors.ts";
 import { type ExistingBinding, type ExistingResource, type ExistingTopology, readTopology } from "./management.ts";
@@ -9,19 +17,19 @@ import { OWN_PREFIX } from "./names.ts";
 import type { Settings } from "./options.ts";
 import type { BindingPlan, ExchangePlan, QueuePlan, TopologyPlan } from "./topology-plan.ts";
 
-/** What came of comparing what stands with what is declared. */
-interface Verification {
+/** The result of creating or verifying a topology. */
+export interface Established {
   readonly problems: readonly MessagingError[];
-  /** What could not be compared, and what would let it be. */
+  /** What could not be compared with its declaration, and what would make it possible. */
   readonly unverified: readonly MessagingError[];
 }
 
-/** Makes an exchange. Changes nothing where it stands: the channel is closed then if anything about it differs. */
+/** Declares an exchange. If it exists with other properties, the server closes the channel and changes nothing. */
 export function declareExchange(channel: Channel, { name, type, alternate }: ExchangePlan): Promise<unknown> {
   return channel.assertExchange(name, type, alternate === undefined ? {} : { alternateExchange: alternate });
 }
 
-/** Makes a queue. Changes nothing where it stands: the channel is closed then if anything about it differs. */
+/** Declares a queue. If it exists with other properties, the server closes the channel and changes nothing. */
 export function declareQueue(channel: Channel, { name, arguments: given }: QueuePlan): Promise<unknown> {
   return channel.assertQueue(name, { durable: true, arguments: given });
 }
@@ -31,28 +39,28 @@ type Part = { readonly resource: Resource } & (
   | { readonly kind: "queue"; readonly of: QueuePlan }
 );
 
-/** Something that stands with other properties. */
+/** A resource that exists with other properties. */
 interface Conflict {
   readonly resource: Resource;
   readonly error: MessagingError;
 }
 
 /**
- * Checks that everything exists with the declared properties. Makes nothing, except a resource that somebody
- * removes in the moment between the look and the comparison. Rejects if the connection went away or did not answer.
+ * Checks that everything exists with the declared properties. It creates nothing, except a resource that is deleted
+ * between the check and the comparison. Rejects if the connection is lost or does not answer.
  */
 export async function verify(
   link: Connection,
   plan: TopologyPlan,
   settings: Settings,
   known: DeclaredResources,
-): Promise<Verification> {
+): Promise<Established> {
   const { requestTimeoutMs } = settings;
   const parts: readonly Part[] = [
     ...plan.exchanges.map((of): Part => ({ resource: `exchange ${of.name}`, kind: "exchange", of })),
     ...plan.queues.map((of): Part => ({ resource: `queue ${of.name}`, kind: "queue", of })),
   ];
-  const absent = await runAll(link, requestTimeoutMs, parts.map(look), known);
+  const absent = await runAll(link, requestTimeoutMs, parts.map(existenceCheck), known);
   const gone = new Set(absent.map(({ step }) => step.resource));
   const existing = parts.filter(({ resource }) => !gone.has(resource));
   const problems = problemsOf(absent);
@@ -60,7 +68,7 @@ export async function verify(
   const listed = await readExisting(settings, unread);
   if (listed !== undefined) {
     const conflicts = compareParts(existing, listed, settings);
-    // What differs is to be made anew, with its bindings.
+    // A resource with other properties has to be created anew, with its bindings.
     const alike = existing.filter((part) => !conflicts.some(({ resource }) => resource === part.resource));
     return {
       problems: [
@@ -78,12 +86,12 @@ export async function verify(
   };
 }
 
-/** Bindings of subscriptions with filters that are declared no more: events come by them all the same. */
-export async function leftBindings(plan: TopologyPlan, settings: Settings): Promise<readonly MessagingError[]> {
+/** Finds bindings of subscriptions whose filter is no longer declared: they still bring events. */
+export async function staleBindings(plan: TopologyPlan, settings: Settings): Promise<readonly MessagingError[]> {
   if (!plan.bindings.some(isOfTopic)) return [];
   const unread: MessagingError[] = [];
   const listed = await readExisting(settings, unread);
-  return listed === undefined ? unread : errorsOf(othersThan(plan, listed.bindings, settings));
+  return listed === undefined ? unread : errorsOf(staleBindingsIn(plan, listed.bindings, settings));
 }
 
 async function readExisting(settings: Settings, unread: MessagingError[]): Promise<ExistingTopology | undefined> {
@@ -91,28 +99,28 @@ async function readExisting(settings: Settings, unread: MessagingError[]): Promi
   try {
     return await readTopology(settings.managementUrl, settings);
   } catch (error) {
-    // What only watches must not keep a service from its start.
+    // A failure of the management API must not prevent a start.
     if (!isMessagingError(error)) throw error;
     unread.push(error);
     return undefined;
   }
 }
 
-function look({ resource, kind, of: { name } }: Part): Step {
+function existenceCheck({ resource, kind, of: { name } }: Part): Step {
   return {
     what: `look for ${kind} "${name}"`,
     resource,
-    run: (channel) => (kind === "exchange" ? channel.checkExchange(name) : channel.checkQueue(name)),
+    run: (channel) => checkExists(channel, resource),
   };
 }
 
-/** How many refusals of one kind, and no permission, show that the user has no such right at all. */
+/** After so many refusals of one kind and no success, the user counts as having no such permission. */
 const SAMPLES = 4;
 
 /**
- * By the server's own judgement: what is declared as it stands changes nothing, and what differs is refused by name. It
- * takes the right to configure, and every refusal is written down by the server; so where the first of a kind are all
- * refused, the others are not asked for.
+ * Lets the server compare, by declaring: an equal declaration changes nothing, and a mismatch one is refused. This
+ * needs the configure permission, and the server logs every refusal. So it declares all resources of a kind only if not
+ * all of the first few are refused.
  */
 async function compareByDeclaring(
   link: Connection,
@@ -125,18 +133,18 @@ async function compareByDeclaring(
   const tryAll = async (tried: readonly Part[]): Promise<boolean> => {
     const steps = new Map(tried.map((part): [Step, Part] => [comparison(part), part]));
     const answers = await runAll(link, requestTimeoutMs, [...steps.keys()], known);
-    let denied = 0;
+    let refusals = 0;
     for (const { step, error } of answers) {
       const part = steps.get(step);
       if (part === undefined) continue;
       if (replyCode(error) === ACCESS_REFUSED) {
-        denied++;
+        refusals++;
         refused.push(part);
       } else {
-        conflicts.push({ resource: part.resource, error: different(part, replyText(error), error) });
+        conflicts.push({ resource: part.resource, error: mismatch(part, replyText(error), error) });
       }
     }
-    return denied < tried.length;
+    return refusals < tried.length;
   };
   const isOwn = ({ of: { name } }: Part): boolean => name.startsWith(OWN_PREFIX);
   for (const kind of [parts.filter(isOwn), parts.filter((part) => !isOwn(part))]) {
@@ -158,7 +166,7 @@ function comparison(part: Part): Step {
 function compareParts(
   parts: readonly Part[],
   { queues, exchanges }: ExistingTopology,
-  { words }: Settings,
+  { redactor }: Settings,
 ): readonly Conflict[] {
   const existing = {
     queue: new Map(queues.map((one) => [one.name, one])),
@@ -166,12 +174,12 @@ function compareParts(
   };
   return parts.flatMap((part) => {
     const found = existing[part.kind].get(part.of.name);
-    // Made or removed while it was looked at.
+    // It was created or deleted during the check.
     if (found === undefined) return [];
     const differences = differencesOf(part, found);
     return differences.length === 0
       ? []
-      : { resource: part.resource, error: different(part, words.text(differences.join(", "))) };
+      : { resource: part.resource, error: mismatch(part, redactor.text(differences.join(", "))) };
   });
 }
 
@@ -182,11 +190,11 @@ function differencesOf(part: Part, found: ExistingResource): readonly string[] {
       : part.of.alternate === undefined
         ? {}
         : { "alternate-exchange": part.of.alternate };
-  const told = (value: unknown): string => (value === undefined ? "none" : JSON.stringify(value));
-  const differ = (name: string, has: unknown, asked: unknown): readonly string[] =>
-    has === asked ? [] : [`${name} is ${told(has)} instead of ${told(asked)}`];
+  const show = (value: unknown): string => (value === undefined ? "none" : JSON.stringify(value));
+  const differ = (name: string, has: unknown, declared: unknown): readonly string[] =>
+    has === declared ? [] : [`${name} is ${show(has)} instead of ${show(declared)}`];
   const names = new Set([...Object.keys(wanted), ...Object.keys(found.arguments)]);
-  // A queue that was made without it has the type all the same.
+  // A queue that was declared without this argument has a type too.
   const has = { "x-queue-type": part.kind === "queue" ? found.type : undefined, ...found.arguments };
   return [
     ...differ("durable", found.durable, true),
@@ -196,7 +204,7 @@ function differencesOf(part: Part, found: ExistingResource): readonly string[] {
   ];
 }
 
-/** Both ends have to stand: what does not is told by its own problem. */
+/** Compares bindings whose two ends exist; a missing end is reported by its own problem. */
 function compareBindings(
   plan: TopologyPlan,
   existing: readonly Part[],
@@ -209,11 +217,11 @@ function compareBindings(
     .filter(({ from, to, toKind }) => resources.has(`exchange ${from}`) && resources.has(`${toKind} ${to}`))
     .filter(({ from, to, toKind, pattern }) => !has.has(keyOf(from, toKind, to, pattern)))
     .map(({ from, to, toKind, pattern }): Conflict => {
-      const what = `the ${toKind} "${to}" of RabbitMQ is not bound to the exchange "${from}" with "${pattern}"`;
-      const next = `gets nothing by that; ${DECLARE_IT}`;
+      const what = `RabbitMQ's ${toKind} "${to}" is not bound to the exchange "${from}" with "${pattern}"`;
+      const next = `gets no messages from there; ${DECLARE_IT}`;
       return { resource: `${toKind} ${to}`, error: new MessagingError("conflict", `${what}, and ${next}`) };
     });
-  return [...missing, ...othersThan(plan, found, settings)];
+  return [...missing, ...staleBindingsIn(plan, found, settings)];
 }
 
 function keyOf(source: string, kind: string, destination: string, pattern: string): string {
@@ -224,29 +232,29 @@ function isOfTopic({ from, toKind }: BindingPlan): boolean {
   return toKind === "queue" && !from.startsWith(OWN_PREFIX);
 }
 
-/** Bindings from a topic to its subscription's queue, with another filter than the one that is declared. */
-function othersThan(
+/** Finds bindings from a topic to its subscription's queue whose filter is not the declared one. */
+function staleBindingsIn(
   { bindings }: TopologyPlan,
   found: readonly ExistingBinding[],
-  { words }: Settings,
+  { redactor }: Settings,
 ): readonly Conflict[] {
   return bindings.filter(isOfTopic).flatMap(({ from, to, pattern }) =>
     found
       .filter((one) => one.source === from && one.destination === to && one.destination_type === "queue")
       .filter(({ routing_key: filter }) => filter !== pattern)
       .map(({ routing_key: filter }): Conflict => {
-        const what = `the queue "${to}" of RabbitMQ is bound to the exchange "${from}" with the filter "${words.text(filter)}" too`;
-        const delayed = `the one from "${DELIVERY_EXCHANGE}" with "${words.text(topicBinding(from, filter))}"`;
-        const next = `where "${pattern}" is declared, and gets those events as well; remove that binding, and ${delayed}`;
+        const what = `RabbitMQ's queue "${to}" is also bound to the exchange "${from}" with the filter "${redactor.text(filter)}"`;
+        const delayed = `the one from "${DELIVERY_EXCHANGE}" with "${redactor.text(topicBinding(from, filter))}"`;
+        const next = `but "${pattern}" is declared; it gets those events too. Remove that binding, and ${delayed}`;
         return { resource: `queue ${to}`, error: new MessagingError("conflict", `${what}, ${next}`) };
       }),
   );
 }
 
-function different({ kind, of: { name } }: Part, how: string, cause?: unknown): MessagingError {
+function mismatch({ kind, of: { name } }: Part, how: string, cause?: unknown): MessagingError {
   return new MessagingError(
     "conflict",
-    `the ${kind} "${name}" of RabbitMQ is not as it is declared: ${how}; declare it as it stands, or drain and delete it so that it is made anew`,
+    `RabbitMQ's ${kind} "${name}" differs from its declaration: ${how}; declare it as it exists, or drain and delete it so that it is created anew`,
     { cause },
   );
 }
@@ -265,12 +273,12 @@ function unknownProperties(refused: readonly Part[], { username }: Settings): re
   return [
     new MessagingError(
       "unauthorized",
-      `whether ${what} stands as it is declared is not known, only that it stands: user "${username}" may not configure it, and AMQP compares it for nobody else; give managementUrl, or that right`,
+      `${what} exists, but it is not known whether its properties are as declared: AMQP compares them only for users that may configure it, and user "${username}" may not; set managementUrl, or grant that permission`,
     ),
   ];
 }
 
-/** People know their own names better. */
+/** The user's own resources come first. */
 function rank({ of: { name } }: Part): number {
   return name.startsWith(OWN_PREFIX) ? 1 : 0;
 }
@@ -279,11 +287,11 @@ function unknownFilters({ bindings }: TopologyPlan, existing: readonly Part[]): 
   const resources = new Set(existing.map(({ resource }) => resource));
   const [first, ...rest] = bindings.filter((one) => isOfTopic(one) && resources.has(`queue ${one.to}`));
   if (first === undefined) return [];
-  const more = rest.length === 0 ? "" : ` (and so for ${rest.length} more subscriptions)`;
+  const more = rest.length === 0 ? "" : ` (nor for ${rest.length} more subscriptions)`;
   return [
     new MessagingError(
       "unsupported",
-      `whether the queue "${first.to}" of RabbitMQ is bound to the exchange "${first.from}" with the filter "${first.pattern}" is not known${more}: AMQP tells no bindings; give managementUrl`,
+      `it is not known whether RabbitMQ's queue "${first.to}" is bound to the exchange "${first.from}" with the filter "${first.pattern}"${more}: AMQP does not show bindings; set managementUrl`,
     ),
   ];
 }

@@ -7,11 +7,11 @@ import { isOverPrefetch, operationError } from "./errors.ts";
 import { incoming } from "./message-codec.ts";
 import { exchangeName } from "./names.ts";
 
-/** What is not looked at in time is let go, from the oldest: nobody else misses it. */
-const MOST_WAITING = 10_000;
+/** The watch's queue drops the oldest messages beyond this number. */
+const MAX_WAITING = 10_000;
 const PREFETCH = 100;
 
-/** Shows what comes to a topic's exchange, by a queue of the connection's own: it is gone with it, whatever happens. */
+/** Shows messages of a topic's exchange through an exclusive queue, which RabbitMQ deletes with the connection. */
 export async function watchTopic(
   link: Connection,
   requestTimeoutMs: number,
@@ -34,21 +34,21 @@ export async function watchTopic(
       exclusive: true,
       autoDelete: true,
       durable: false,
-      arguments: { "x-max-length": MOST_WAITING },
+      arguments: { "x-max-length": MAX_WAITING },
     }));
     await channel.bindQueue(queue, exchange, "#");
-    // Where delayed events come from when they are due.
+    // Due delayed events come from this exchange.
     await channel.bindQueue(queue, DELIVERY_EXCHANGE, topicBinding(exchange, "#"));
     await channel.prefetch(PREFETCH);
     channel.once("close", () => end("the channel was closed"));
     await channel.consume(queue, (message) => {
       if (message === null) {
-        end("the queue is gone");
+        end("its queue was deleted");
         return;
       }
       if (isOver) return;
       if (isOverPrefetch(++waiting, PREFETCH)) {
-        end("the server gives more than the prefetch that it was asked for");
+        end("the server delivers more than twice the prefetch");
         channel.close().catch(() => {});
         return;
       }
@@ -63,15 +63,15 @@ export async function watchTopic(
     isOver = true;
     await channel.close().catch(() => {});
     throw operationError(
-      link.words.error(error),
+      link.redactor.error(error),
       `watch topic "${topic}"`,
-      "see that its exchange stands, and the right to configure amq.gen-*",
+      "check that its exchange exists, and that the user may configure amq.gen-*",
     );
   }
   return async () => {
     isOver = true;
     await last;
-    // With the channel alone it would go a moment later, and count until then as one who takes the topic's events.
+    // If only the channel closed, the queue would exist a moment longer and count as a subscription of the topic.
     await channel.deleteQueue(queue).catch(() => {});
     await channel.close().catch(() => {});
   };

@@ -17,15 +17,15 @@ import type {
 import { CurrentSession } from "../../core/adapter-support.ts";
 import type { Address, QueueAddress, Source, TopicAddress, WorkAddress } from "../../core/address.ts";
 import type { MessagingError } from "../../core/errors.ts";
-import { CAPABILITIES, MOST_TOPIC_BYTES } from "./capabilities.ts";
+import { CAPABILITIES, MAX_TOPIC_BYTES } from "./capabilities.ts";
 import { physicalName } from "./names.ts";
 import { resolveOptions, type Settings, type SqsOptions } from "./options.ts";
-import { MOST_ENTRIES } from "./publisher.ts";
+import { MAX_ENTRIES } from "./publisher.ts";
 import { Session } from "./session.ts";
 
 const SEND_LIMITS: SendLimits = Object.freeze({
-  maxBatchMessages: MOST_ENTRIES,
-  maxBatchBytes: MOST_TOPIC_BYTES / 2,
+  maxBatchMessages: MAX_ENTRIES,
+  maxBatchBytes: MAX_TOPIC_BYTES / 2,
   maxBatchesInFlight: 16,
 });
 
@@ -35,7 +35,7 @@ export interface SqsClients {
   readonly sns: SNSClient;
 }
 
-/** anybroker's side of SQS and SNS. Made by {@link sqs}. */
+/** The SQS and SNS adapter. Created by {@link sqs}. */
 export class SqsAdapter implements Adapter<Message> {
   readonly name = "sqs";
   readonly capabilities = CAPABILITIES;
@@ -48,14 +48,14 @@ export class SqsAdapter implements Adapter<Message> {
   }
 
   /**
-   * The SDK's clients while the adapter is open, for what anybroker does not offer. Do not destroy them. They keep the
-   * middleware of a command once it was sent: what is added to their stacks later is not used for that command.
+   * The SDK's clients while the adapter is open, for what anybroker does not offer. Do not destroy them. They cache the
+   * middleware of each command that was sent: middleware added later is not used for that command.
    */
   get clients(): SqsClients | undefined {
     return this.#session.current?.clients;
   }
 
-  /** The URLs of SQS and SNS as the options or the environment have them; undefined for AWS's own, and the shared configuration's. */
+  /** The URLs of SQS and SNS from options or environment; undefined for others, such as AWS's. */
   get endpoints(): { readonly sqs: string | undefined; readonly sns: string | undefined } {
     return { sqs: this.#settings.endpoint, sns: this.#settings.snsEndpoint };
   }

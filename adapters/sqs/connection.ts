@@ -1,12 +1,10 @@
 import type { Readable } from "node:stream";
 import { SNSClient } from "@aws-sdk/client-sns";
 import { SQSClient, type SQSClientConfig } from "@aws-sdk/client-sqs";
-import { foundCredentials, providedCredentials } from "./credentials.ts";
+import { chainCredentials, hideInEntries, hideInError, OwnSecrets, providedCredentials } from "./credentials.ts";
 import type { Settings } from "./options.ts";
-import { hideInEntries, hideInError, OwnSecrets } from "./own-secrets.ts";
-import { boundClockOffset, signedNow } from "./server-clock.ts";
 
-/** What an answer is checked for. */
+/** A check of an answer's shape. */
 type Check = (output: Readonly<Record<string, unknown>>) => boolean;
 
 const isText = (value: unknown): boolean => typeof value === "string" && value !== "";
@@ -14,7 +12,7 @@ const isTextIfAny = (value: unknown): boolean => value === undefined || typeof v
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-/** A list of objects, if there is one; SDKs leave empty lists out. */
+/** A list of objects, or none: SDKs omit empty lists. */
 function isListOf(list: unknown, isEntry: Check): boolean {
   return (
     list === undefined ||
@@ -50,15 +48,15 @@ const CHECKS: Readonly<Record<string, Check>> = {
   GetQueueAttributesCommand: ({ Attributes }) => Attributes === undefined || isObject(Attributes),
 };
 
-/** What answered is none of SQS or SNS. */
+/** The answer is not from SQS or SNS. */
 export class AnswerShapeError extends Error {
   override readonly name = "AnswerShapeError";
 }
 
-/** AWS answers a signature that it does not take with 400 or 403, by the age of the service; none of the names is for all. */
+/** AWS refuses a signature with status 400 or 403 and various codes, depending on the service. */
 const DENIED = /signature|skew|expired|future|AuthFailure|AccessDenied|Forbidden/i;
 
-/** Whether a refusal may be that of a signature. */
+/** Whether a refusal may concern the signature. */
 function isDenied(error: unknown): boolean {
   const { name, $metadata } = (error ?? {}) as {
     readonly name?: unknown;
@@ -69,9 +67,11 @@ function isDenied(error: unknown): boolean {
 }
 
 /**
- * Has a client reject answers that are none of SQS or SNS though their status is 200, as what stands between may give: a
- * page that asks for a login is no confirmation. They count as no answer at all. What a refusal repeats of the own credentials
- * is taken out of it. What was refused for its signature is asked once more if the clock was wrong: nothing of it was done.
+ * Lets a client check its answers:
+ * - An answer with status 200 that is not from SQS or SNS is rejected, such as the login page of a proxy. It counts as
+ *   no answer.
+ * - Credentials that a refusal repeats are masked.
+ * - A request that was refused for its signature is sent once more if the clock was wrong: nothing of it was done.
  */
 function checkAnswers(client: Pick<SQSClient, "middlewareStack" | "config">, secrets: OwnSecrets): void {
   const { middlewareStack } = client;
@@ -89,124 +89,123 @@ function checkAnswers(client: Pick<SQSClient, "middlewareStack" | "config">, sec
             throw error;
           });
         const output: unknown = result.output;
-        const none = `what answered ${commandName} is no SQS or SNS`;
+        const wrong = `the answer to ${commandName} is not from SQS or SNS`;
         if (!isObject(output) || !(CHECKS[commandName]?.(output) ?? true)) {
-          throw new AnswerShapeError(`${none}: its answer has another shape`);
+          throw new AnswerShapeError(`${wrong}: it has another shape`);
         }
         hideInEntries(output.Failed, secrets);
-        const { MaxNumberOfMessages: most } = parameters.input as { readonly MaxNumberOfMessages?: number };
+        const { MaxNumberOfMessages: max } = parameters.input as { readonly MaxNumberOfMessages?: number };
         const count = Array.isArray(output.Messages) ? output.Messages.length : 0;
-        if (most === undefined || count <= most) return result;
-        throw new AnswerShapeError(`${none}: it brought ${count} messages where ${most} were asked for`);
+        if (max === undefined || count <= max) return result;
+        throw new AnswerShapeError(`${wrong}: it has ${count} messages, and at most ${max} were requested`);
       },
     { step: "initialize", name: "anybrokerAnswers" },
   );
 }
 
 const MIB = 1024 * 1024;
-/** Room for ten messages of 1 MiB of which every character is escaped in JSON. */
-const MOST_RECEIVED_BYTES = 64 * MIB;
-/** All else is short: the longest are a listing of 1,000 queues, and attributes with a policy. */
-const MOST_BYTES = MIB;
-/** The answer to a batch of events has some kilobytes. It is XML, which takes two seconds of each MiB to read. */
-const MOST_PUBLISHED_BYTES = MIB / 4;
-/** Ten messages have some hundred. Each costs memory and time that its few bytes do not tell. */
-const MOST_VALUES = 20_000;
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
+/** Enough for ten messages of 1 MiB with every character escaped in JSON. */
+const MAX_RECEIVED_BYTES = 64 * MIB;
+/** Other answers are short: the longest are a list of 1,000 queues, and attributes with a policy. */
+const MAX_BYTES = MIB;
+/** The answer to a batch of events has some kilobytes. It is XML, whose parser takes two seconds per MiB. */
+const MAX_PUBLISHED_BYTES = MIB / 4;
+/** Ten messages have some hundred values. Each value costs memory and time, however short it is. */
+const MAX_VALUES = 20_000;
+const MAX_TIMER_MS = 2 ** 31 - 1;
 
 type Handle = SQSClient["config"]["requestHandler"]["handle"];
 type Options = { readonly abortSignal?: AbortSignal };
 
 /**
- * Gives every request of a client one deadline, from its start to the last byte of its answer, and its answer a size. The
- * SDK's own deadline ends with the head of an answer: half an answer would never end, and an endless one fill the memory. A
- * long one of very many values would keep the process from everything else while it is read.
- * A request that is over its deadline fails as a `TimeoutError`, and one whose answer is too long as an
- * {@link AnswerShapeError}; its connection is closed.
+ * Gives each request a deadline, from its start to the last byte of its answer, and limits the answer. The SDK's
+ * deadline ends with the head of an answer: half an answer would never end, an endless one would fill the memory, and
+ * one with very many values would block the event loop. A late request fails as `TimeoutError`, a too long answer as
+ * {@link AnswerShapeError}; the connection is closed.
  */
 function boundRequests(
   { config: { requestHandler } }: Pick<SQSClient, "config">,
   timeoutMs: number,
-  mostBytes: number,
+  maxBytes: number,
 ): void {
   const handle: Handle = requestHandler.handle.bind(requestHandler);
-  const limitMs = Math.min(timeoutMs, LONGEST_TIMER_MS);
+  const limitMs = Math.min(timeoutMs, MAX_TIMER_MS);
   requestHandler.handle = (request, options) =>
-    bounded(handle, { timeoutMs: limitMs, mostBytes }, request, options as Options);
+    bounded(handle, { timeoutMs: limitMs, maxBytes }, request, options as Options);
 }
 
 async function bounded(
   handle: Handle,
-  { timeoutMs, mostBytes }: { readonly timeoutMs: number; readonly mostBytes: number },
+  { timeoutMs, maxBytes }: { readonly timeoutMs: number; readonly maxBytes: number },
   request: Parameters<Handle>[0],
   options: Options = {},
 ): ReturnType<Handle> {
-  const { abortSignal: given } = options;
+  const { abortSignal: callerSignal } = options;
   const late = new AbortController();
-  const abortSignal = given === undefined ? late.signal : AbortSignal.any([given, late.signal]);
+  const abortSignal = callerSignal === undefined ? late.signal : AbortSignal.any([callerSignal, late.signal]);
   const { promise: over, reject: end } = Promise.withResolvers<never>();
   const timer = setTimeout(() => {
-    // By this name the SDK tries again where it is to.
-    end(named("TimeoutError", `no whole answer within ${timeoutMs} ms`));
+    // The SDK retries errors with this name if the client may.
+    end(named("TimeoutError", `no complete answer within ${timeoutMs} ms`));
     late.abort();
   }, timeoutMs);
   const aborted = (): void => end(named("AbortError", "the request was aborted"));
-  given?.addEventListener("abort", aborted, { once: true });
+  callerSignal?.addEventListener("abort", aborted, { once: true });
   const answer = async (): ReturnType<Handle> => {
     const { response } = await handle(request, { ...options, abortSignal });
-    response.body = await wholeBody(response.body as Readable, limitOf(request, response.statusCode, mostBytes));
+    response.body = await wholeBody(response.body as Readable, limitOf(request, response.statusCode, maxBytes));
     return { response };
   };
   try {
     return await Promise.race([answer(), over]);
   } finally {
     clearTimeout(timer);
-    given?.removeEventListener("abort", aborted);
+    callerSignal?.removeEventListener("abort", aborted);
   }
 }
 
-/** What an answer may be at most. */
+/** The limits of an answer. */
 interface Limit {
   readonly bytes: number;
   readonly isXml: boolean;
 }
 
-/** A client of SQS names its action in a header, and is answered in JSON; one of SNS does neither. */
-function limitOf({ headers }: Parameters<Handle>[0], status: number, mostBytes: number): Limit {
+/** SQS clients name the action in a header and get JSON; SNS clients do neither. */
+function limitOf({ headers }: Parameters<Handle>[0], status: number, maxBytes: number): Limit {
   const target = headers["x-amz-target"];
   const isReceived = status < 300 && target?.endsWith(".ReceiveMessage") === true;
-  return { bytes: isReceived ? MOST_RECEIVED_BYTES : mostBytes, isXml: target === undefined };
+  return { bytes: isReceived ? MAX_RECEIVED_BYTES : maxBytes, isXml: target === undefined };
 }
 
-function wholeBody(body: Readable, { bytes: most, isXml }: Limit): Promise<Uint8Array> {
+function wholeBody(body: Readable, { bytes: max, isXml }: Limit): Promise<Uint8Array> {
   const parts: Buffer[] = [];
   let bytes = 0;
   return new Promise((resolve, reject) => {
     body.on("data", (part: Buffer) => {
       parts.push(part);
       bytes += part.length;
-      if (bytes <= most) return;
+      if (bytes <= max) return;
       parts.length = 0;
-      body.destroy(new AnswerShapeError(`what answered is no SQS or SNS: its answer has over ${most} bytes`));
+      body.destroy(new AnswerShapeError(`the answer is not from SQS or SNS: it has more than ${max} bytes`));
     });
     body.on("error", reject);
     body.on("end", () => {
       const whole = parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
-      if (whole.length <= MOST_VALUES || valuesOf(whole, isXml) <= MOST_VALUES) resolve(whole);
-      else reject(new AnswerShapeError(`what answered is no SQS or SNS: its answer has over ${MOST_VALUES} values`));
+      if (whole.length <= MAX_VALUES || valuesOf(whole, isXml) <= MAX_VALUES) resolve(whole);
+      else reject(new AnswerShapeError(`the answer is not from SQS or SNS: it has more than ${MAX_VALUES} values`));
     });
   });
 }
 
 const [QUOTE, BACKSLASH] = [0x22, 0x5c];
 const COUNTED = new Uint8Array(256);
-// Of JSON; and what begins a tag, a text or a reference in XML.
+// Characters that begin values in JSON, and tags, texts or references in XML.
 for (const character of "{[,:<&") COUNTED[character.charCodeAt(0)] = 1;
 
-/** About how many values an answer has, counted outside texts of JSON, without reading it. Stops when there are too many. */
+/** Approximately counts the values of an answer without parsing it, outside JSON strings. Stops above the limit. */
 function valuesOf(answer: Buffer, isXml: boolean): number {
   let values = 0;
-  for (let at = 0; at < answer.length && values <= MOST_VALUES; at++) {
+  for (let at = 0; at < answer.length && values <= MAX_VALUES; at++) {
     const byte = answer[at] ?? 0;
     if (byte === QUOTE && !isXml) {
       at++;
@@ -225,14 +224,14 @@ const SOCKETS = 100;
 /** The SDK's clients of one adapter. */
 export interface Clients {
   /**
-   * For what carries and settles messages. They try once: the engine tries again, in order, and says so meanwhile. They
-   * keep the middleware of a command once it was sent, and have none for a log, which nobody is given.
+   * For sending and settling. They try once, because the engine retries in order and reports it. They cache the
+   * middleware of commands, and have no logging middleware, because no logger is configured.
    */
   readonly sqs: SQSClient;
   readonly sns: SNSClient;
-  /** For long polls, with sockets of its own, so that those that wait hold up nobody. */
+  /** For long polls, with separate sockets, so that waiting polls delay no other request. */
   readonly polling: SQSClient;
-  /** For everything else. They try again as the SDK does of itself. */
+  /** For everything else. They retry as the SDK does by default. */
   readonly control: { readonly sqs: SQSClient; readonly sns: SNSClient };
 }
 
@@ -251,11 +250,10 @@ export function makeClients(settings: Settings): Clients {
     ...(region === undefined ? {} : { region }),
     ...(credentials === undefined ? {} : { credentials }),
     ...(once ? { maxAttempts: 1, cacheMiddleware: true } : {}),
-    // Where it resolves, the endpoint is right: of the options, the environment or the region. What an emulator or a proxy
-    // believes to be called is not.
+    // The configured endpoint is right. The host in the queue URL of an emulator or a proxy may be wrong.
     useQueueUrlAsEndpoint: false as const,
-    // TLS sees to it that what arrives is what was sent, and a signature holds a hash of the request. MD5 takes several
-    // times as long as that hash, some milliseconds for 1 MiB, and a process that keeps to FIPS has none at all.
+    // TLS protects the data, and a signature contains a hash of the request. MD5 takes several times as long as that
+    // hash, some milliseconds for 1 MiB, and does not exist in FIPS mode.
     md5: false as const,
     requestHandler,
   });
@@ -267,9 +265,9 @@ export function makeClients(settings: Settings): Clients {
     ...at(endpoint),
   });
   if (settings.credentials === undefined) {
-    control.config.credentials = foundCredentials(control.config.credentials, requestTimeoutMs, learn);
+    control.config.credentials = chainCredentials(control.config.credentials, requestTimeoutMs, learn);
   }
-  // What the first one found, kept and renewed there, is good for all of them.
+  // All clients share the credentials that the first one finds and renews.
   const { credentials } = control.config;
   const clients: Clients = {
     sqs: new SQSClient({ ...make(credentials, handler(SOCKETS), true), ...at(endpoint) }),
@@ -286,11 +284,11 @@ export function makeClients(settings: Settings): Clients {
   for (const { middlewareStack } of [clients.sqs, clients.sns, clients.polling])
     middlewareStack.remove("loggerMiddleware");
   for (const client of [clients.sqs, clients.sns, clients.polling, clients.control.sqs, clients.control.sns]) {
-    const mostBytes = client === clients.sns ? MOST_PUBLISHED_BYTES : MOST_BYTES;
+    const maxBytes = client === clients.sns ? MAX_PUBLISHED_BYTES : MAX_BYTES;
     const waitMs = client === clients.polling ? waitSeconds * 1_000 : 0;
-    // Of both services, whose types of requests differ.
+    // The request types of the two services differ.
     checkAnswers(client as Pick<SQSClient, "middlewareStack" | "config">, secrets);
-    boundRequests(client as Pick<SQSClient, "config">, requestTimeoutMs + waitMs, mostBytes);
+    boundRequests(client as Pick<SQSClient, "config">, requestTimeoutMs + waitMs, maxBytes);
     boundClockOffset(client as Pick<SQSClient, "config">);
   }
   return clients;
@@ -298,4 +296,44 @@ export function makeClients(settings: Settings): Clients {
 
 export function destroyClients({ sqs, sns, polling, control }: Clients): void {
   for (const client of [sqs, sns, polling, control.sqs, control.sns]) client.destroy();
+}
+
+/** Plausible times of a server. The time of a signature has a year of four digits. */
+const EARLIEST_MS = Date.UTC(2000);
+const LATEST_MS = Date.UTC(2200);
+
+/**
+ * Keeps the clock offset of the SDK plausible. The SDK takes it from the `Date` header of every answer, and from the
+ * time in a refusal. A wild offset makes all later signatures fail, and then no answer can correct it.
+ */
+export function boundClockOffset({ config }: { readonly config: SQSClient["config"] }): void {
+  let offset = 0;
+  const isCredible = (one: number): boolean => {
+    const now = Date.now() + one;
+    return now >= EARLIEST_MS && now < LATEST_MS;
+  };
+  const bounded = (one: unknown): number => (typeof one === "number" && isCredible(one) ? one : 0);
+  offset = bounded(config.systemClockOffset);
+  Object.defineProperty(config, "systemClockOffset", {
+    configurable: true,
+    enumerable: true,
+    // Checked again at each read, because this machine's clock may have been set.
+    get: () => bounded(offset),
+    set: (given: unknown) => {
+      offset = bounded(given);
+    },
+  });
+}
+
+/** AWS refuses no signature for a smaller difference. */
+const SKEW_MS = 60_000;
+
+/**
+ * Notes the server's time of a request that is signed now. The returned function tells whether that time was wrong, by
+ * the clock offset known since. After a sleep of the machine, its clock and signatures from before are wrong.
+ */
+export function signedNow({ config }: { readonly config: SQSClient["config"] }): () => boolean {
+  const serverTime = (): number => Date.now() + (config.systemClockOffset ?? 0);
+  const signedAt = serverTime();
+  return () => Math.abs(serverTime() - signedAt) >= SKEW_MS;
 }

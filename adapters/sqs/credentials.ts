@@ -3,56 +3,56 @@ import { settleWithin } from "../../core/clock.ts";
 import { thrownClass } from "../../core/foreign.ts";
 import { type AwsCredentials, flawOf, KEYS, type SqsOptions } from "./options.ts";
 
-/** The function that was given as `credentials` gave none. Its message holds nothing of what was thrown or returned. */
+/** The credentials function returned none. The message contains nothing that it threw or returned. */
 export class CredentialsError extends Error {
-  // The SDK's own name for it: nothing was asked of AWS.
+  // The SDK's name for it: AWS was not asked.
   override readonly name = "CredentialsProviderError";
 }
 
 const NAMES = /^(Credentials|Token)ProviderError$/;
 
-/** Whether no credentials could be had, so that AWS was not asked. */
+/** Whether there were no credentials, so that AWS was not asked. */
 export function isCredentialsError(error: unknown): boolean {
   return NAMES.test(String((error as { readonly name?: unknown } | null)?.name ?? ""));
 }
 
 /**
- * A copy of credentials that are sound. The SDK keeps what it is given until the expiration: one that is no time, or a
- * token that no header can hold, would stay for ever, and every request fail.
+ * Copies credentials after a check. The SDK keeps them until the expiration: with an invalid expiration, or a token
+ * that no header can carry, every request would fail for ever.
  */
-function soundCredentials<Given extends AwsCredentials>(where: string, given: Given, help: string): Given {
+function checkedCredentials<Given extends AwsCredentials>(where: string, given: Given, help: string): Given {
   const copy = { ...given };
   const flaw = flawOf(copy);
   if (flaw !== undefined) throw new CredentialsError(`${where} ${flaw}; ${help}`);
   return copy.expiration === undefined ? copy : { ...copy, expiration: new Date(copy.expiration) };
 }
 
-/** Is told which credentials are used. */
+/** Called with the credentials that are used. */
 type Learn = (credentials: AwsCredentials) => void;
 
 type Provider = NonNullable<SQSClient["config"]["credentials"]>;
 
 /**
- * What the SDK's own chain finds. Rejects with a {@link CredentialsError} once that has taken so long, since it may ask who
- * never answers, and for credentials that are none.
+ * Bounds the SDK's credential chain, which may wait for ever. Rejects with a {@link CredentialsError} after
+ * `timeoutMs`, and for invalid credentials.
  */
-export function foundCredentials(chain: Provider, timeoutMs: number, learn: Learn): Provider {
-  const help = "give sqs({ credentials }), or check AWS_PROFILE, its credential_process and the role of this machine";
+export function chainCredentials(chain: Provider, timeoutMs: number, learn: Learn): Provider {
+  const help = "set sqs({ credentials }), or check AWS_PROFILE, its credential_process and the role of this machine";
   const late = (): CredentialsError =>
-    new CredentialsError(`the AWS SDK's own chain found no credentials within ${timeoutMs} ms; ${help}`);
-  const bounded: Provider = async (...told) => {
-    const found = await settleWithin(timeoutMs, late, chain(...told));
-    const sound = soundCredentials("the AWS SDK's own chain found", found, help);
-    learn(sound);
-    return sound;
+    new CredentialsError(`the AWS SDK's credential chain found no credentials within ${timeoutMs} ms; ${help}`);
+  const bounded: Provider = async (...parameters) => {
+    const found = await settleWithin(timeoutMs, late, chain(...parameters));
+    const checked = checkedCredentials("the AWS SDK's credential chain found", found, help);
+    learn(checked);
+    return checked;
   };
-  // The SDK's notes of what was done to it already.
+  // Keeps the properties that the SDK has set on the provider.
   return Object.assign(bounded, chain);
 }
 
 /**
- * The credentials as the SDK takes them. A function that fails, takes too long or returns what are no credentials fails with
- * a {@link CredentialsError}: the SDK says the same of it as of a connection that broke, and waits for ever.
+ * The credentials as the SDK takes them. A function that fails, takes too long or returns invalid credentials fails
+ * with a {@link CredentialsError}: the SDK alone would report a broken connection, or wait for ever.
  */
 export function providedCredentials(
   credentials: SqsOptions["credentials"],
@@ -63,23 +63,167 @@ export function providedCredentials(
     if (credentials !== undefined) learn(credentials);
     return credentials;
   }
-  // Providers of the SDK are told which client asks.
-  const ask = credentials as (...told: readonly unknown[]) => Promise<AwsCredentials>;
+  // Providers of the SDK get the client as an argument.
+  const callProvider = credentials as (...parameters: readonly unknown[]) => Promise<AwsCredentials>;
   const late = (): CredentialsError =>
     new CredentialsError(
-      `the function given as credentials gave none within ${timeoutMs} ms (requestTimeoutMs); see whether it can reach what it asks`,
+      `the credentials function returned nothing within ${timeoutMs} ms (requestTimeoutMs); check whether it can reach its server`,
     );
-  const help = `make it return ${KEYS}, with sessionToken and expiration where they have one`;
-  return async (...told: readonly unknown[]) => {
+  const help = `make it return ${KEYS}, with sessionToken and expiration if they have them`;
+  return async (...parameters: readonly unknown[]) => {
     try {
-      const given = await settleWithin(timeoutMs, late, Promise.resolve(ask(...told)));
-      const sound = soundCredentials("the function given as credentials returned", given, help);
-      learn(sound);
-      return sound;
+      const given = await settleWithin(timeoutMs, late, Promise.resolve(callProvider(...parameters)));
+      const checked = checkedCredentials("the credentials function returned", given, help);
+      learn(checked);
+      return checked;
     } catch (cause) {
       if (isCredentialsError(cause)) throw cause;
-      const what = `the function given as credentials failed (${thrownClass(cause)})`;
-      throw new CredentialsError(`${what}; see the cause, and whether it can reach what it asks`, { cause });
+      const what = `the credentials function failed (${thrownClass(cause)})`;
+      throw new CredentialsError(`${what}; see the cause, and check whether it can reach its server`, { cause });
     }
   };
+}
+
+const MASK = "***";
+/** Shorter secrets would match other text by chance. */
+const MIN_LENGTH = 4;
+/** Longer secrets are masked in pieces of this length, because a text may contain only part of them. */
+const PIECE = 12;
+/** Requests in flight may be signed with earlier credentials. */
+const MAX_CREDENTIALS = 3;
+/** Longer answers are cut. */
+const MAX_TEXT = 3_000;
+
+/** Masks known texts, and pieces of them. */
+class Mask {
+  readonly #short: readonly string[];
+  readonly #pieces = new Set<string>();
+
+  constructor(texts: readonly string[]) {
+    this.#short = texts.filter((text) => text.length >= MIN_LENGTH && text.length < PIECE);
+    for (const text of texts) {
+      for (let at = 0; at + PIECE <= text.length; at++) this.#pieces.add(text.slice(at, at + PIECE));
+    }
+  }
+
+  hide(given: string): string {
+    const text = this.#short.reduce((left, one) => left.replaceAll(one, MASK), given);
+    let shown = "";
+    let hiddenTo = 0;
+    for (let at = 0; at < text.length; at++) {
+      if (this.#pieces.has(text.slice(at, at + PIECE))) {
+        if (at >= hiddenTo) shown += MASK;
+        hiddenTo = at + PIECE;
+      }
+      if (at >= hiddenTo) shown += text.charAt(at);
+    }
+    return shown;
+  }
+}
+
+/** The credentials of requests, which are masked in answers that repeat them. */
+export class OwnSecrets {
+  #known: readonly AwsCredentials[] = [];
+  #mask: Mask | undefined;
+
+  learn(credentials: AwsCredentials): void {
+    const { accessKeyId: id, secretAccessKey: key, sessionToken: token } = credentials;
+    const isKnown = this.#known.some(
+      ({ accessKeyId, secretAccessKey, sessionToken }) =>
+        accessKeyId === id && secretAccessKey === key && sessionToken === token,
+    );
+    if (isKnown) return;
+    this.#known = [...this.#known, credentials].slice(-MAX_CREDENTIALS);
+    this.#mask = undefined;
+  }
+
+  /** Returns the text without secrets, cut to a maximum. */
+  hide(text: string): string {
+    this.#mask ??= new Mask(
+      this.#known.flatMap(({ accessKeyId, secretAccessKey, sessionToken = "" }) =>
+        [accessKeyId, secretAccessKey, sessionToken].flatMap((secret) => [
+          secret,
+          encodeURIComponent(secret.toWellFormed()),
+          Buffer.from(secret).toString("base64").replace(/=+$/, ""),
+        ]),
+      ),
+    );
+    return this.#mask.hide(text.slice(0, MAX_TEXT));
+  }
+}
+
+/** The shortest value to mask, by field: bodies and headers. A short header may be a queue's name, which is shown. */
+const MIN_LENGTH_OF: Readonly<Record<string, number>> = {
+  MessageBody: MIN_LENGTH,
+  Message: MIN_LENGTH,
+  body: MIN_LENGTH,
+  StringValue: PIECE,
+};
+/** The most characters of each body. Texts that are shown are shorter. */
+const MAX_SENT = 4_096;
+
+/** The property of an error with the request's content: a function, so that nothing prints it with the error. */
+const SENT = Symbol("sent");
+
+/** Attaches the request's content, so that {@link withoutSent} can mask it. */
+export function rememberSent(error: unknown, sent: unknown): void {
+  if (error instanceof Error) Object.defineProperty(error, SENT, { value: () => sent, configurable: true });
+}
+
+function sentWith(error: object): unknown {
+  return (error as { readonly [SENT]?: () => unknown })[SENT]?.();
+}
+
+/** Returns a text of an answer with the request's bodies and headers masked. */
+export function withoutSent(error: object, text: string): string {
+  const sent = sentWith(error);
+  return sent === undefined ? text : new Mask([...textsOf(sent)]).hide(text);
+}
+
+/** Whether the code in an answer is a body that was sent. */
+function isSent(error: object, code: string): boolean {
+  for (const text of textsOf(sentWith(error))) if (text === code) return true;
+  return false;
+}
+
+function* textsOf(value: unknown): Generator<string> {
+  if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return;
+  for (const [name, one] of Object.entries(value)) {
+    const shortest = MIN_LENGTH_OF[name];
+    if (typeof one !== "string") yield* textsOf(one);
+    else if (shortest !== undefined && one.length >= shortest) yield one.slice(0, MAX_SENT);
+  }
+}
+
+/** The fields of an SDK error or a failed batch entry that are read and masked. */
+interface ServiceError {
+  name?: unknown;
+  message?: unknown;
+  Code?: unknown;
+  Message?: unknown;
+  $metadata?: { httpStatusCode?: unknown; requestId?: unknown };
+}
+
+/** Masks credentials in an error of a service, and attaches the request's content for later masking. */
+export function hideInError(error: unknown, secrets: OwnSecrets, sent: unknown): void {
+  if (!(error instanceof Error)) return;
+  const answer = error as ServiceError;
+  if (answer.$metadata?.httpStatusCode === undefined && !Object.hasOwn(error, "$response")) return;
+  rememberSent(error, sent);
+  const { name, message, $metadata } = answer;
+  const isSecret = (text: string): boolean => secrets.hide(text) !== text;
+  if (typeof name === "string" && (isSecret(name) || isSent(error, name))) answer.name = "";
+  if (typeof message === "string") answer.message = secrets.hide(message);
+  const id = $metadata?.requestId;
+  if ($metadata !== undefined && typeof id === "string" && (isSecret(id) || isSent(error, id))) {
+    $metadata.requestId = undefined;
+  }
+}
+
+/** Masks credentials in the failed entries of a batch. */
+export function hideInEntries(failed: unknown, secrets: OwnSecrets): void {
+  for (const answer of Array.isArray(failed) ? (failed as ServiceError[]) : []) {
+    if (typeof answer.Code === "string" && secrets.hide(answer.Code) !== answer.Code) answer.Code = "";
+    if (typeof answer.Message === "string") answer.Message = secrets.hide(answer.Message);
+  }
 }

@@ -1,52 +1,52 @@
 import { routingMatches } from "../../core/routing.ts";
 import { ROUTING_KEY } from "./message-codec.ts";
 
-/** What SNS can see of a filter: the routing keys that are this, or begin so. Undefined if every key may match. */
-interface Visible {
+/** The part of a filter that SNS can apply: exact keys or a prefix. Undefined if every key may match. */
+interface SnsFilter {
   readonly exact: readonly string[];
   readonly prefix: string | undefined;
 }
 
-/** SNS cannot say "any one word": it sees a filter up to its first wildcard. */
-function visibleOf(filter: string | undefined): Visible | undefined {
+/** SNS has no "any one word", so it can apply a filter only up to the first wildcard. */
+function snsFilterOf(filter: string | undefined): SnsFilter | undefined {
   if (filter === undefined || filter === "#") return undefined;
   const words = filter.split(".");
   const wild = words.findIndex((word) => word === "*" || word === "#");
   if (wild === -1) return { exact: [filter], prefix: undefined };
   if (wild === 0) return undefined;
   const before = words.slice(0, wild).join(".");
-  // `#` may stand for no word at all.
+  // `#` also matches no word.
   return { exact: words[wild] === "#" ? [before] : [], prefix: `${before}.` };
 }
 
 /**
- * The SNS filter policy that lets through everything which a filter may match: exactly that where it has no wildcard, and
- * otherwise what begins like it; the rest is looked at while reading. Undefined if everything may match.
+ * The SNS filter policy that passes everything a filter may match: exact keys, or a prefix up to the first wildcard.
+ * The consumer applies the rest. Undefined if everything may match.
  */
 export function filterPolicy(filter: string | undefined): string | undefined {
-  const visible = visibleOf(filter);
-  if (visible === undefined) return undefined;
-  const { exact, prefix } = visible;
+  const snsFilter = snsFilterOf(filter);
+  if (snsFilter === undefined) return undefined;
+  const { exact, prefix } = snsFilter;
   return JSON.stringify({ [ROUTING_KEY]: [...exact, ...(prefix === undefined ? [] : [{ prefix }])] });
 }
 
-/** Whether SNS sees less than all of a filter, so that the rest is looked at while reading. */
-export function isReadOn(filter: string | undefined): boolean {
+/** Whether SNS applies only part of a filter, so that the consumer applies the rest. */
+export function isPartial(filter: string | undefined): boolean {
   const words = filter?.split(".") ?? ["#"];
   const wild = words.findIndex((word) => word === "*" || word === "#");
   return wild !== -1 && !(words[wild] === "#" && wild === words.length - 1);
 }
 
 /**
- * Whether a message was let through only because SNS cannot see all of the filter. What the filter's own policy would
- * have kept away came in another way, by another filter that this subscription had or is getting, or by somebody who put
- * it on the queue: that is not for this consumer to throw away.
+ * Whether an event passed SNS only because SNS cannot apply the whole filter; the consumer drops it. Other events that
+ * do not match came by an older or newer filter of this subscription, or directly to the queue: they must not be
+ * dropped.
  */
 export function isSurplus(filter: string, routingKey: string | undefined): boolean {
   if (routingMatches(filter, routingKey)) return false;
-  const visible = visibleOf(filter);
-  if (visible === undefined) return true;
+  const snsFilter = snsFilterOf(filter);
+  if (snsFilter === undefined) return true;
   if (routingKey === undefined) return false;
-  const { exact, prefix } = visible;
+  const { exact, prefix } = snsFilter;
   return exact.includes(routingKey) || (prefix !== undefined && routingKey.startsWith(prefix));
 }

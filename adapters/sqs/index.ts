@@ -5,8 +5,8 @@ export type { SqsAdapter, SqsClients } from "./adapter.ts";
 export type { AwsCredentials, SqsOptions } from "./options.ts";
 
 /**
- * SQS and SNS by the AWS SDK: `createBroker(sqs({ region: "eu-central-1" }))`. Nothing is connected before the broker
- * starts. Throws `invalid` for wrong options.
+ * Creates an adapter for SQS and SNS by the AWS SDK: `createBroker(sqs({ region: "eu-central-1" }))`. It connects when
+ * the broker starts. Throws `invalid` for wrong options.
  */
 export function sqs(options: SqsOptions = {}): SqsAdapter {
   return new SqsAdapter(options);

@@ -7,42 +7,37 @@ import { oneLine } from "../../core/foreign.ts";
 import { DERIVED_ID } from "../../core/message-ids.ts";
 import { HEADER, SYSTEM_PREFIX } from "../../core/system-headers.ts";
 
-/** What a service said, as far as it may be shown: it is foreign text, and may repeat what was sent, with what is secret in it. */
-
-const MOST_TEXT = 300;
-/**
- * From here on a text repeats a request: the canonical form that a signature is made of, which holds the session's token,
- * its headers, a form, or a body in JSON or XML.
- */
+const MAX_TEXT = 300;
+/** From a match on, a text repeats a request: its canonical form, headers, a form, or a body in JSON or XML. */
 const REPEATS =
   /canonical (string|request)|string[- ]to[- ]sign|x-amz-|authorization( header)?['":]|(credential|signature|action)=|&\w+=|[{["<]/i;
 /** As in "Value … for parameter MessageBody is invalid". */
 const VALUE = /\bValue .* for parameter\b/;
-/** Too long for a word: a token, a receipt, a body in base64. The name of a resource is shown. */
+/** Too long for a word: a token, a receipt handle, a body in base64. Names of resources are shown. */
 const LONG = /(?<!\S)(?!\(?(?:arn:|https?:))\S{40,}/g;
 
-/** The first line of a message, without what repeats the request, of 300 characters at most. */
+/** The first line of a service's message, without what repeats the request, at most 300 characters. */
 export function shownText(text: string): string {
   const [line = ""] = text
-    .slice(0, 10 * MOST_TEXT)
+    .slice(0, 10 * MAX_TEXT)
     .trimStart()
     .split(/[\r\n]/, 1);
   const repeats = line.search(REPEATS);
   const own = (repeats < 0 ? line : line.slice(0, repeats))
     .replace(VALUE, "The value for parameter")
     .replaceAll(LONG, "…");
-  return repeats >= 0 ? `${oneLine(own, MOST_TEXT).trimEnd()}…` : oneLine(own, MOST_TEXT);
+  return repeats >= 0 ? `${oneLine(own, MAX_TEXT).trimEnd()}…` : oneLine(own, MAX_TEXT);
 }
 
 const CODE = /^[A-Za-z][A-Za-z0-9.:#-]{0,99}$/;
 const REQUEST_ID = /^[A-Za-z0-9.:#-]{1,100}$/;
 
-/** A code, or nothing where a service gives as its code what does not look like one. */
+/** The code of a service, or an empty string if it does not look like one. */
 export function shownCode(code: string): string {
   return CODE.test(code) ? code : "";
 }
 
-/** The id of a request, or nothing where it does not look like one. */
+/** The id of a request, or undefined if it does not look like one. */
 export function shownRequestId(id: unknown): string | undefined {
   return typeof id === "string" && REQUEST_ID.test(id) ? id : undefined;
 }
@@ -52,26 +47,26 @@ const NUMBER = /^-?\d{1,38}(?:\.\d{1,38})?(?:[eE][+-]?\d{1,3})?$/;
 const BASE64_TEXT = /^[A-Za-z0-9+/]+={0,2}$/;
 const TRACE = "AWSTraceHeader";
 
-/** A message attribute that is more than a text, and the text that handlers find in its place. */
+/** A message attribute that is not just a string, and the text that handlers read. */
 interface TypedAttribute {
   readonly dataType: string;
   readonly text: string;
 }
 
-/** An event of another sender in the envelope that SNS wrapped it in. */
+/** A foreign event in SNS's envelope. */
 interface ForeignEnvelope {
   readonly text: string;
-  /** The event's own body: only with that very one the envelope is of use. */
+  /** The event's body: the envelope is written again only with this body. */
   readonly body: Uint8Array;
   readonly headers: ReadonlyMap<string, string>;
 }
 
-/** What another sender's message has beside what anybroker reads of it. */
+/** The properties of a foreign message for which anybroker has no field. */
 class SqsAttributes implements ForeignProperties {
   readonly typed: ReadonlyMap<string, TypedAttribute>;
   readonly envelope: ForeignEnvelope | undefined;
   readonly bytes: number;
-  /** The message group of a standard queue, by which SQS is fair to tenants. */
+  /** The message group on a standard queue (fair queues). */
   readonly group: string | undefined;
   readonly #trace: string | undefined;
 
@@ -90,7 +85,7 @@ class SqsAttributes implements ForeignProperties {
     this.bytes = bytes;
   }
 
-  /** Undefined where there is nothing, as with anybroker's own messages. `system` are the attributes of SQS. */
+  /** Undefined if there are none, as on anybroker's own messages. `system` has SQS's attributes. */
   static of(
     typed: ReadonlyMap<string, TypedAttribute>,
     envelope: ForeignEnvelope | undefined,
@@ -102,19 +97,19 @@ class SqsAttributes implements ForeignProperties {
     return isNothing ? undefined : new SqsAttributes(typed, envelope, group, trace);
   }
 
-  /** The attribute that a header was made of; undefined where it was a text, or is not the same any more. */
+  /** The attribute of a header; undefined if it was a string, or if the header has changed. */
   attribute(name: string, text: string): TypedAttribute | undefined {
     const typed = this.typed.get(name);
     return typed?.text === text ? typed : undefined;
   }
 
-  /** What a queue takes beside the attributes of a message. */
+  /** The system attributes of a message to a queue. */
   get system(): { readonly [TRACE]: MessageSystemAttributeValue } | undefined {
     return this.#trace === undefined ? undefined : { [TRACE]: { DataType: "String", StringValue: this.#trace } };
   }
 }
 
-/** The attribute of a data type and the text that stands for its value; undefined where it is a mere text, or is none. */
+/** A typed attribute; undefined for a string, and for an invalid type or value. */
 function typedAttribute(dataType: unknown, text: string): TypedAttribute | undefined {
   if (typeof dataType !== "string" || dataType === "String" || !DATA_TYPE.test(dataType) || text === "")
     return undefined;
@@ -129,88 +124,88 @@ function attributeValue({ dataType, text }: TypedAttribute): MessageAttributeVal
   return { DataType: dataType, StringValue: text };
 }
 
-/** The attribute that holds what the others cannot: id, key, content type, the engine's headers, and what did not fit. */
+/** The attribute for everything else: id, key, content type, the engine's headers, and headers that do not fit. */
 const PACKED = "anybroker";
-/** A routing key has an attribute of its own, because filter policies look at it. */
+/** The attribute of the routing key, which filter policies use. */
 export const ROUTING_KEY = "anybroker-routing-key";
-/** SQS takes ten attributes; with more SNS drops the message on its way to a queue. */
-const MOST_HEADERS_APART = 8;
-const MOST_ATTRIBUTES = 10;
+/** SQS accepts ten attributes. With more, SNS drops the message on its way to a queue. */
+const MAX_SEPARATE_HEADERS = 8;
+const MAX_ATTRIBUTES = 10;
 const ATTRIBUTE_NAME = /^(?!AWS\.|Amazon\.)(?!\.)(?!.*\.\.)[A-Za-z0-9_.-]{1,256}(?<!\.)$/i;
-/** What SQS refuses in a body or a value. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are the ones that it refuses.
+/** Characters that SQS refuses in a body or a value. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: SQS refuses these control characters.
 const REFUSED = /[^\u0009\u000a\u000d\u0020-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/u;
-/** Whether a text can travel as it is. */
-export function isCarried(text: string): boolean {
+/** Whether SQS accepts a text as it is. */
+export function isAccepted(text: string): boolean {
   return !REFUSED.test(text);
 }
 
 const JSON_TYPE = "application/json";
-/** SQS refuses a body of no characters. */
+/** SQS refuses an empty body. */
 const EMPTY = "-";
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
 
-/** What travels of a message, in the form of both SQS and SNS. */
+/** A message in the form of SQS and SNS. */
 export interface WireMessage {
   readonly body: string;
   readonly attributes: Record<string, MessageAttributeValue>;
-  /** As SQS counts: the body, and the names, types and values of the attributes. */
+  /** Counted as SQS does: the body, and the names, types and values of the attributes. */
   readonly bytes: number;
-  /** On a copy of another sender's message, what a queue takes beside, and counts nowhere. */
+  /** On a copy of a foreign message: the system attributes for a queue, which do not count. */
   readonly system: Readonly<Record<string, MessageSystemAttributeValue>> | undefined;
-  /** The same: the message group of a standard queue. */
+  /** On a copy of a foreign message: the message group for a standard queue. */
   readonly group: string | undefined;
 }
 
 interface Packed {
   readonly id: string;
   readonly key?: string;
-  /** Empty where the message has no content type. */
+  /** Empty if the message has no content type. */
   readonly type?: string;
-  /** How the body is written, where it is not text that SQS takes; `sns` is in the envelope that SNS wrapped it in. */
+  /** The form of a body that SQS does not accept as text; `sns` means SNS's envelope. */
   readonly body?: "base64" | "empty" | "sns";
   readonly headers?: MessageHeaders;
-  /** The data types of those that were attributes of another sender, and no texts. */
+  /** The data types of headers that were typed attributes of a foreign sender. */
   readonly types?: Readonly<Record<string, string>>;
-  /** Sent to one subscription, or to what belongs to it, and not published. */
+  /** Sent to one subscription, not published. */
   readonly direct?: true;
 }
 
-/** What of a message's way is written into it. */
+/** What the message needs for its route. */
 interface WireOptions {
-  /** Milliseconds since 1970 before which it is not to be handled, where the broker cannot delay it. */
+  /** Milliseconds since 1970 before which no handler may get it, if the broker cannot delay it. */
   readonly dueAt?: number | undefined;
-  /** Whether it goes to one subscription alone, so that no filter is to look at it; see {@link isDirect}. */
+  /** Whether it goes to one subscription only, so that no filter applies; see {@link isDirect}. */
   readonly direct?: boolean;
 }
 
-/** Writes a message. */
+/** Converts a message to the form of SQS and SNS. */
 export function encodeMessage(message: OutgoingMessage, { dueAt, direct = false }: WireOptions = {}): WireMessage {
   const attributes: Record<string, MessageAttributeValue> = {};
   const packed: Record<string, string> = Object.create(null);
   const types: Record<string, string> = Object.create(null);
   const foreign = message.foreign instanceof SqsAttributes ? message.foreign : undefined;
   const envelope = foreign?.envelope?.body === message.body ? foreign?.envelope : undefined;
-  const mostApart =
-    foreign === undefined ? MOST_HEADERS_APART : MOST_ATTRIBUTES - (message.routingKey === undefined ? 1 : 2);
-  let apart = 0;
-  let left = 0;
+  const maxSeparate =
+    foreign === undefined ? MAX_SEPARATE_HEADERS : MAX_ATTRIBUTES - (message.routingKey === undefined ? 1 : 2);
+  let separate = 0;
+  let packedCount = 0;
   for (const name of foreign === undefined ? Object.keys(message.headers) : typedFirst(message.headers, foreign)) {
     const value = message.headers[name] as string;
     if (envelope?.headers.get(name) === value) continue;
     const typed = foreign?.attribute(name, value);
-    if (apart < mostApart && travelsApart(name, value)) {
+    if (separate < maxSeparate && isSeparate(name, value)) {
       attributes[name] = typed === undefined ? { DataType: "String", StringValue: value } : attributeValue(typed);
-      apart++;
+      separate++;
     } else {
       packed[name] = value;
-      left++;
+      packedCount++;
       if (typed !== undefined) types[name] = typed.dataType;
     }
   }
   if (dueAt !== undefined) {
     packed[HEADER.dueAt] = String(dueAt);
-    left++;
+    packedCount++;
   }
   const { text, form } =
     envelope === undefined ? encodeBody(message.body) : ({ text: envelope.text, form: "sns" } as const);
@@ -219,7 +214,7 @@ export function encodeMessage(message: OutgoingMessage, { dueAt, direct = false 
     ...(message.key === undefined ? {} : { key: message.key }),
     ...(message.contentType === JSON_TYPE ? {} : { type: message.contentType ?? "" }),
     ...(form === undefined ? {} : { body: form }),
-    ...(left === 0 ? {} : { headers: packed }),
+    ...(packedCount === 0 ? {} : { headers: packed }),
     ...(Object.keys(types).length === 0 ? {} : { types }),
     ...(direct ? { direct } : {}),
   };
@@ -231,22 +226,22 @@ export function encodeMessage(message: OutgoingMessage, { dueAt, direct = false 
   return { body: text, attributes, bytes, system: foreign?.system, group: foreign?.group };
 }
 
-/** Who reads numbers and bytes finds them nowhere else; texts are found in `anybroker` as well. */
+/** Typed attributes first: other readers find them only as attributes, and strings also in `anybroker`. */
 function typedFirst(headers: MessageHeaders, foreign: SqsAttributes): readonly string[] {
   const names = Object.keys(headers);
   const isTyped = (name: string): boolean => foreign.attribute(name, headers[name] as string) !== undefined;
   return [...names.filter(isTyped), ...names.filter((name) => !isTyped(name))];
 }
 
-function travelsApart(name: string, value: string): boolean {
+function isSeparate(name: string, value: string): boolean {
   return (
     value !== "" &&
     name !== PACKED &&
-    // Assigned to an object, this one would be its prototype.
+    // As a key of an object, this name would set the prototype.
     name !== "__proto__" &&
     !name.startsWith(SYSTEM_PREFIX) &&
     ATTRIBUTE_NAME.test(name) &&
-    isCarried(value)
+    isAccepted(value)
   );
 }
 
@@ -255,14 +250,14 @@ function encodeBody(body: Uint8Array): { readonly text: string; readonly form: P
   const buffer = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
   if (isUtf8(buffer)) {
     const text = buffer.toString();
-    if (isCarried(text)) return { text, form: undefined };
+    if (isAccepted(text)) return { text, form: undefined };
   }
   return { text: buffer.toString("base64"), form: "base64" };
 }
 
-/** JSON may hold characters that SQS refuses only within texts, where they can be escaped. */
+/** Escapes characters that SQS refuses; in JSON they occur only within strings. */
 function escapeRefused(json: string): string {
-  if (isCarried(json)) return json;
+  if (isAccepted(json)) return json;
   const written = (character: string): string => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
   return json.replaceAll(new RegExp(REFUSED, "gu"), written);
 }
@@ -278,14 +273,14 @@ function bytesOf(body: string, attributes: Record<string, MessageAttributeValue>
 
 const PLAIN = /^[A-Za-z0-9!"#$%&'()*+,\-./:;<=>?@[\\\]^_`{|}~]{1,128}$/;
 
-/** The message group of an ordered message: its key, or a digest of it where SQS would refuse it. */
+/** The message group of an ordered message: its key, or a digest if SQS would refuse the key. */
 export function messageGroup(message: OutgoingMessage): string {
   return plain(message.key ?? message.id);
 }
 
 /**
- * What SQS drops a second message by, within five minutes: the id, and for a copy also what makes it another message than
- * its original, so that a retry or a replay is not taken for the send that it comes from.
+ * The deduplication id, by which SQS drops a second message within five minutes: the id, and for a copy also the
+ * engine's headers, so that a retry or replay is not dropped as its original.
  */
 export function deduplicationId(message: OutgoingMessage): string {
   let copy = "";
@@ -306,8 +301,8 @@ function digest(text: string): string {
 }
 
 /**
- * Reads a message of ours, of another sender to SQS, or of SNS without raw delivery. Never throws: what cannot be read as one
- * of these is its body as it stands.
+ * Converts a message of anybroker, of another sender to SQS, or of SNS without raw delivery. Never throws: what it
+ * cannot parse becomes a plain body.
  */
 export function decodeMessage(message: Message): Omit<IncomingMessage<Message>, "token"> {
   const common = { redeliveries: Math.max(receivesOf(message) - 1, 0), native: message };
@@ -318,18 +313,18 @@ export function decodeMessage(message: Message): Omit<IncomingMessage<Message>, 
   }
 }
 
-/** How often SQS handed it out, this time included. */
+/** How often SQS has delivered it, including this time. */
 export function receivesOf({ Attributes }: Message): number {
   const receives = Number(Attributes?.ApproximateReceiveCount ?? 1);
   return Number.isSafeInteger(receives) ? receives : 1;
 }
 
-/** The id that SQS gave a message; where something else answered and gave none, one that is made of the content. */
+/** SQS's id of a message; without one, an id derived from the content. */
 function idOf({ MessageId = "", Body = "" }: Message): string {
   return MessageId === "" ? `${DERIVED_ID}${digest(Body).slice(0, 40)}` : MessageId;
 }
 
-/** An attribute of SQS, where it is a text: what answers may be no SQS. */
+/** An attribute of SQS, if it is a string: the answer may not be from SQS. */
 function systemText(system: Message["Attributes"], name: keyof NonNullable<Message["Attributes"]>): string | undefined {
   const value: unknown = system?.[name];
   return typeof value === "string" ? value : undefined;
@@ -372,7 +367,7 @@ function contentOf(message: Message): Content {
   }
   const { Attributes } = message;
   const body = decodeBody(envelope?.body ?? text, packed?.body);
-  // One of anybroker's own says by its attributes how it is to be read.
+  // An envelope of anybroker's own message needs no copy: the attributes say everything.
   const isForeign = envelope !== undefined && !envelope.attributes.has(PACKED);
   const foreign = SqsAttributes.of(typed, isForeign ? foreignEnvelope(text, body, envelope) : undefined, Attributes);
   const type = packed === undefined ? "" : (packed.type ?? JSON_TYPE);
@@ -398,21 +393,21 @@ function sentAt(milliseconds: unknown): number | undefined {
   return typeof milliseconds === "string" && MILLISECONDS.test(milliseconds) ? Number(milliseconds) : undefined;
 }
 
-/** Whether a message was sent to one subscription, as retries and replays are, and did not come by its topic. */
+/** Whether a message was sent to one subscription, as retries and replays are, and not by its topic. */
 export function isDirect({ MessageAttributes }: Message): boolean {
   const packed = MessageAttributes?.[PACKED]?.StringValue;
   const value = packed === undefined ? undefined : parse(packed);
   return isRecord(value) && value.direct === true;
 }
 
-/** A body that is not written in the form that it is said to have was written by somebody else: all of it counts. */
+/** Decodes a body. If it is not in the stated form, another program wrote it, and it is taken as it is. */
 function decodeBody(text: string, form: Packed["body"]): Uint8Array {
   if (form === "empty" && text === EMPTY) return new Uint8Array();
   const isBase64 = form === "base64" && text.length % 4 === 0 && BASE64.test(text);
   return Buffer.from(text, isBase64 ? "base64" : "utf8");
 }
 
-/** An attribute as text; `dataType` is as somebody said. */
+/** An attribute as text; `dataType` is unchecked. */
 interface Attribute {
   readonly text: string;
   readonly dataType: unknown;
@@ -457,7 +452,7 @@ interface Envelope {
   readonly attributes: ReadonlyMap<string, Attribute>;
 }
 
-/** What SNS wraps an event in for a subscription without raw delivery. */
+/** Parses SNS's envelope, which it uses without raw delivery. */
 function envelopeOf(text: string): Envelope | undefined {
   if (!text.startsWith("{") || !text.includes('"TopicArn"')) return undefined;
   const value = parse(text);
@@ -481,7 +476,7 @@ function parse(json: string): unknown {
   }
 }
 
-/** What a header may be made of. A list or an object is none, and to be made text it would be asked how. */
+/** The text of a header. Lists and objects have none. */
 function plainText(value: unknown): string | undefined {
   if (typeof value === "string") return value;
   return typeof value === "number" || typeof value === "boolean" ? String(value) : undefined;

@@ -3,14 +3,14 @@ import { SendMessageBatchCommand, SendMessageCommand } from "@aws-sdk/client-sqs
 import type { OutgoingMessage, SendReport, SendResult } from "../../core/adapter.ts";
 import { type Address, describeAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { MOST_QUEUE_BYTES, MOST_TOPIC_BYTES } from "./capabilities.ts";
+import { MAX_QUEUE_BYTES, MAX_TOPIC_BYTES } from "./capabilities.ts";
 import type { Clients } from "./connection.ts";
 import { asCause, asMessagingError, entryResult, isAnswer, isMissing, requestResult } from "./errors.ts";
-import { deduplicationId, encodeMessage, isCarried, messageGroup, type WireMessage } from "./message-codec.ts";
-import type { Place, Registry } from "./registry.ts";
+import { deduplicationId, encodeMessage, isAccepted, messageGroup, type WireMessage } from "./message-codec.ts";
+import type { AwsResource, Registry } from "./registry.ts";
 
-/** The most entries that AWS takes in one request. */
-export const MOST_ENTRIES = 10;
+/** The most entries of a request to AWS. */
+export const MAX_ENTRIES = 10;
 
 interface Entry {
   readonly index: number;
@@ -25,7 +25,7 @@ interface Failed {
   readonly Message?: string | undefined;
 }
 
-/** What AWS says of the entries of a batch. An entry that it does not mention may be stored or not. */
+/** An answer for a batch. An entry that is in neither list may be stored or not. */
 interface Answer {
   readonly Successful?: readonly { readonly Id?: string | undefined }[] | undefined;
   readonly Failed?: readonly Failed[] | undefined;
@@ -33,21 +33,21 @@ interface Answer {
 
 const ALONE: Answer = Object.freeze({ Successful: [{ Id: "0" }] });
 
-/** What a sender tells of its requests. */
-interface SenderEvents {
-  /** AWS gave no answer. */
+/** The events of a sender. */
+interface PublisherEvents {
+  /** AWS did not answer. */
   unanswered(cause: unknown): void;
-  /** What was sent to is gone. Resolves with whether it stands again. */
+  /** The destination is gone. Resolves with whether it exists again. */
   missing(address: Address): Promise<boolean>;
 }
 
-/** Sends batches, and says of every message what became of it. */
-export class Sender {
+/** Sends batches, and reports the result of each message. */
+export class Publisher {
   readonly #clients: Clients;
   readonly #registry: Registry;
-  readonly #events: SenderEvents;
+  readonly #events: PublisherEvents;
 
-  constructor(clients: Clients, registry: Registry, events: SenderEvents) {
+  constructor(clients: Clients, registry: Registry, events: PublisherEvents) {
     this.#clients = clients;
     this.#registry = registry;
     this.#events = events;
@@ -60,7 +60,7 @@ export class Sender {
       return;
     }
     this.#registry.find(to).then(
-      (place) => this.#sendTo(to, place, batch, report),
+      (resource) => this.#sendTo(to, resource, batch, report),
       (error: unknown) => {
         const where = `sending to ${describeAddress(to)}`;
         const failure = asMessagingError(where, error);
@@ -73,40 +73,41 @@ export class Sender {
     );
   }
 
-  #sendTo(to: Address, place: Place, batch: readonly OutgoingMessage[], report: SendReport): void {
-    const most = place.kind === "topic" ? MOST_TOPIC_BYTES : MOST_QUEUE_BYTES;
+  #sendTo(to: Address, resource: AwsResource, batch: readonly OutgoingMessage[], report: SendReport): void {
+    const max = resource.kind === "topic" ? MAX_TOPIC_BYTES : MAX_QUEUE_BYTES;
     let entries: Entry[] = [];
     let bytes = 0;
     const flush = (): void => {
-      if (entries.length > 0) void this.#request(to, place, entries, report);
+      if (entries.length > 0) void this.#request(to, resource, entries, report);
       entries = [];
       bytes = 0;
     };
-    // SNS has no delays, and a FIFO queue none for a message alone: there the engine waits at the other end.
-    const delays = place.kind === "queue" && !place.fifo;
+    // SNS has no delays, and FIFO queues none for single messages: there the consumer waits until the message is due.
+    const delays = resource.kind === "queue" && !resource.fifo;
     const direct = ("of" in to ? to.of : to).kind === "subscription";
     for (const [index, message] of batch.entries()) {
       const dueAt = !delays && message.delayMs > 0 ? Date.now() + message.delayMs : undefined;
       const wire = encodeMessage(message, { dueAt, direct });
-      const error = wire.bytes > most ? tooLarge(to, wire.bytes, most) : refusedRoute(to, message);
+      const error = wire.bytes > max ? tooLarge(to, wire.bytes, max) : invalidRoutingKey(to, message);
       if (error !== undefined) {
         report(index, { status: "rejected", error });
         continue;
       }
-      if (entries.length === MOST_ENTRIES || bytes + wire.bytes > most) flush();
+      if (entries.length === MAX_ENTRIES || bytes + wire.bytes > max) flush();
       entries.push({ index, message, wire });
       bytes += wire.bytes;
     }
     flush();
   }
 
-  async #request(to: Address, place: Place, entries: readonly Entry[], report: SendReport): Promise<void> {
+  async #request(to: Address, resource: AwsResource, entries: readonly Entry[], report: SendReport): Promise<void> {
     const where = `sending to ${describeAddress(to)}`;
     let answer: Answer;
     try {
-      answer = place.kind === "topic" ? await this.#publish(place, entries) : await this.#enqueue(to, place, entries);
+      answer =
+        resource.kind === "topic" ? await this.#publish(resource, entries) : await this.#enqueue(to, resource, entries);
     } catch (error) {
-      await this.#failed(to, place, entries, report, error);
+      await this.#failed(to, resource, entries, report, error);
       return;
     }
     const failures = new Map(answer.Failed?.map((failure) => [failure.Id, failure]));
@@ -115,33 +116,32 @@ export class Sender {
       const failure = failures.get(String(position));
       if (failure !== undefined) report(index, entryResult(where, failure, wire));
       else if (stored.has(String(position))) report(index, { status: "confirmed" });
-      else
-        report(index, { status: "unknown", cause: new Error(`${where}: the service did not say what became of it`) });
+      else report(index, { status: "unknown", cause: new Error(`${where}: the service did not report a result`) });
     }
   }
 
   async #failed(
     to: Address,
-    place: Place,
+    resource: AwsResource,
     entries: readonly Entry[],
     report: SendReport,
     error: unknown,
   ): Promise<void> {
     if (isMissing(error)) this.#registry.forget(to);
-    const stands = isMissing(error) && (await this.#events.missing(to));
-    const result: SendResult | undefined = stands
+    const exists = isMissing(error) && (await this.#events.missing(to));
+    const result: SendResult | undefined = exists
       ? { status: "unknown", cause: asCause(error) }
       : requestResult(`sending to ${describeAddress(to)}`, error, entries.length);
     if (result === undefined) {
-      // One of them is at fault, and AWS does not say which.
-      for (const entry of entries) void this.#request(to, place, [entry], report);
+      // One of them is wrong, and AWS does not say which.
+      for (const entry of entries) void this.#request(to, resource, [entry], report);
       return;
     }
     if (!isAnswer(error) && result.status === "unknown") this.#events.unanswered(error);
     for (const { index } of entries) report(index, result);
   }
 
-  async #enqueue(to: Address, { locator, fifo }: Place, entries: readonly Entry[]): Promise<Answer> {
+  async #enqueue(to: Address, { locator, fifo }: AwsResource, entries: readonly Entry[]): Promise<Answer> {
     const fields = ({ message, wire }: Entry) => ({
       MessageBody: wire.body,
       MessageAttributes: wire.attributes,
@@ -150,7 +150,7 @@ export class Sender {
     });
     const [first] = entries;
     if (first !== undefined && entries.length === 1) {
-      // What waits alone costs less this way. A failure is an error then, not an entry.
+      // A single message costs less this way. Its failure is an error, not an entry.
       await this.#clients.sqs.send(new SendMessageCommand({ QueueUrl: locator, ...fields(first) }));
       return ALONE;
     }
@@ -158,7 +158,7 @@ export class Sender {
     return await this.#clients.sqs.send(new SendMessageBatchCommand({ QueueUrl: locator, Entries }));
   }
 
-  async #publish({ locator, fifo }: Place, entries: readonly Entry[]): Promise<Answer> {
+  async #publish({ locator, fifo }: AwsResource, entries: readonly Entry[]): Promise<Answer> {
     return await this.#clients.sns.send(
       new PublishBatchCommand({
         TopicArn: locator,
@@ -177,7 +177,7 @@ function delayFields({ delayMs }: OutgoingMessage): { DelaySeconds?: number } {
   return delayMs > 0 ? { DelaySeconds: Math.ceil(delayMs / 1_000) } : {};
 }
 
-/** What came to a standard queue in a group is as fair to others when it comes again. */
+/** A copy keeps the message group of a standard queue, so that fair queues treat it alike. */
 function groupFields({ group }: WireMessage): { MessageGroupId?: string } {
   return group === undefined ? {} : { MessageGroupId: group };
 }
@@ -187,23 +187,23 @@ function fifoFields(
   message: OutgoingMessage,
 ): { MessageGroupId: string; MessageDeduplicationId: string } {
   const deduplication = deduplicationId(message);
-  // Dead letters have no order to keep, and one that is being looked at is not to hide the others of its key.
+  // Dead letters have no order, and one that is being read must not block the others of its key.
   const group = to?.kind === "dead-letters" ? deduplication : messageGroup(message);
   return { MessageGroupId: group, MessageDeduplicationId: deduplication };
 }
 
-/** Filters look at the routing key as it is, so it cannot be written in another way. */
-function refusedRoute(to: Address, { routingKey }: OutgoingMessage): MessagingError | undefined {
-  if (routingKey === undefined || isCarried(routingKey)) return undefined;
+/** SNS filters by the routing key as it is, so it cannot be escaped. */
+function invalidRoutingKey(to: Address, { routingKey }: OutgoingMessage): MessagingError | undefined {
+  if (routingKey === undefined || isAccepted(routingKey)) return undefined;
   return new MessagingError(
     "invalid",
-    `a message to ${describeAddress(to)} has a routing key with characters that SNS refuses; leave out U+FFFE and U+FFFF`,
+    `a message to ${describeAddress(to)} has a routing key with characters that SNS refuses; remove U+FFFE and U+FFFF`,
   );
 }
 
-function tooLarge(to: Address, bytes: number, most: number): MessagingError {
+function tooLarge(to: Address, bytes: number, max: number): MessagingError {
   return new MessagingError(
     "too-large",
-    `a message to ${describeAddress(to)} has ${bytes} bytes as SQS and SNS count, encoded and with its attributes, and may have ${most}; send a reference to the data instead`,
+    `a message to ${describeAddress(to)} has ${bytes} bytes, encoded and with its attributes, and SQS or SNS accepts at most ${max}; send a reference to the data instead`,
   );
 }

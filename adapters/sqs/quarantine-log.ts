@@ -8,26 +8,26 @@ import { QUARANTINE_KEPT_MS, type QuarantineLog } from "../../core/adapter.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { Clients } from "./connection.ts";
 import { asMessagingError, isMissing, isUnanswered } from "./errors.ts";
-import { MOST_ENTRIES } from "./publisher.ts";
+import { MAX_ENTRIES } from "./publisher.ts";
 
-/** How long SQS hides from other readers what one that died had in its hands. One that lives gives it back earlier. */
+/** How long the messages of a crashed reader stay hidden. A running reader makes them visible earlier. */
 const HIDDEN_SECONDS = 5;
-/** A poll that does not wait asks some of SQS's servers only, and may miss what stands on the others. */
+/** A poll without a wait asks only some of SQS's servers, and may miss messages on others. */
 const WAIT_SECONDS = 1;
-/** The most messages that one read takes. */
-const MOST_READ = 1_000;
-const MOST_REMEMBERED = 10_000;
+/** The most messages of one read. */
+const MAX_READ = 1_000;
+const MAX_REMEMBERED = 10_000;
 
 /** What a quarantine log needs of its queue. */
-interface QuarantineLogParts {
-  /** Names it in messages to people. */
+interface QuarantineLogDependencies {
+  /** The log's name in error messages. */
   readonly where: string;
   readonly clients: Pick<Clients, "sqs" | "polling" | "control">;
-  /** Milliseconds that an append may take, and about how long a read may. */
+  /** Milliseconds for an append, and approximately for a read. */
   readonly requestTimeoutMs: number;
   /** The URL of the queue. */
   find(): Promise<string>;
-  /** The queue is gone. Resolves with whether it stands again. */
+  /** The queue is gone. Resolves with whether it exists again. */
   missing(): Promise<boolean>;
   unanswered(cause: unknown): void;
 }
@@ -39,27 +39,28 @@ interface Remembered {
 }
 
 /**
- * A quarantine log as a queue from which nobody deletes: its retention period does. SQS hides from a reader what another one
- * has in its hands, so what this one has seen it remembers, and reads what is new beside it.
+ * A quarantine log in a queue. Nothing deletes its messages; they expire by the retention period. SQS hides from a
+ * reader the messages that another reader has received, so each log remembers all records and reads new ones beside
+ * them.
  */
 export class SqsQuarantineLog implements QuarantineLog {
-  readonly #parts: QuarantineLogParts;
-  /** By SQS's ids of the messages. */
+  readonly #dependencies: QuarantineLogDependencies;
+  /** By SQS's message ids. */
   readonly #remembered = new Map<string, Remembered>();
   readonly #ended = new AbortController();
   #reading: Promise<readonly string[]> | undefined;
   #next: Promise<readonly string[]> | undefined;
 
-  constructor(parts: QuarantineLogParts) {
-    this.#parts = parts;
+  constructor(dependencies: QuarantineLogDependencies) {
+    this.#dependencies = dependencies;
   }
 
   async append(record: string): Promise<void> {
-    const { clients, requestTimeoutMs } = this.#parts;
+    const { clients, requestTimeoutMs } = this.#dependencies;
     const command = { MessageBody: encodeRecord(record) };
-    const { MessageId = "" } = await this.#ask("appending to", (QueueUrl) => {
+    const { MessageId = "" } = await this.#request("appending to", (QueueUrl) => {
       const abortSignal = AbortSignal.any([this.#ended.signal, AbortSignal.timeout(requestTimeoutMs)]);
-      // The SDK tries again in that time: a record may be there twice.
+      // The SDK retries within that time: a record may be stored twice.
       return clients.control.sqs.send(new SendMessageCommand({ QueueUrl, ...command }), { abortSignal });
     });
     this.#remember(MessageId, record, Date.now());
@@ -67,7 +68,7 @@ export class SqsQuarantineLog implements QuarantineLog {
 
   read(): Promise<readonly string[]> {
     if (this.#reading === undefined) return this.#start();
-    // One that is under way may have come by what was appended since. All who ask meanwhile share the next one.
+    // A read in progress may miss what was appended since. Concurrent calls share the next one.
     const afterwards = () => {
       this.#next = undefined;
       return this.#reading ?? this.#start();
@@ -76,34 +77,34 @@ export class SqsQuarantineLog implements QuarantineLog {
     return this.#next;
   }
 
-  /** Ends what is under way. A poll that is abandoned would hide from others what it takes, so it is waited for. */
+  /** Ends all requests, but waits for the current poll: an abandoned one would hide its messages from other readers. */
   async close(): Promise<void> {
     this.#ended.abort();
     await Promise.allSettled([this.#reading, this.#next]);
   }
 
   #start(): Promise<readonly string[]> {
-    this.#reading = this.#ask("reading", (url) => this.#take(url)).finally(() => {
+    this.#reading = this.#request("reading", (url) => this.#take(url)).finally(() => {
       this.#reading = undefined;
     });
     return this.#reading;
   }
 
   /**
-   * Takes what is there, until nothing more comes, and gives all of it back. Rejects where more may be there that was never
-   * seen: who misses the end of a note takes its writer for dead.
+   * Receives all messages, then makes them visible again. Rejects if there may be more that was never read: without the
+   * end of a note, its writer would count as crashed.
    */
   async #take(QueueUrl: string): Promise<readonly string[]> {
-    const end = performance.now() + this.#parts.requestTimeoutMs;
+    const end = performance.now() + this.#dependencies.requestTimeoutMs;
     const taken: Message[] = [];
     let [came, added] = [1, 0];
     try {
-      while (came > 0 && taken.length < MOST_READ && performance.now() < end) {
+      while (came > 0 && taken.length < MAX_READ && performance.now() < end) {
         if (this.#ended.signal.aborted) throw new MessagingError("closed", "the SQS adapter was closed");
-        const { Messages = [] } = await this.#parts.clients.polling.send(
+        const { Messages = [] } = await this.#dependencies.clients.polling.send(
           new ReceiveMessageCommand({
             QueueUrl,
-            MaxNumberOfMessages: MOST_ENTRIES,
+            MaxNumberOfMessages: MAX_ENTRIES,
             VisibilityTimeout: HIDDEN_SECONDS,
             WaitTimeSeconds: WAIT_SECONDS,
             MessageSystemAttributeNames: ["SentTimestamp"],
@@ -114,27 +115,27 @@ export class SqsQuarantineLog implements QuarantineLog {
       }
     } finally {
       added = this.#rememberAll(taken);
-      await this.#giveBack(QueueUrl, taken);
+      await this.#makeVisible(QueueUrl, taken);
     }
-    if (came > 0 && added > 0) throw tooMany(this.#parts.where, taken.length);
+    if (came > 0 && added > 0) throw tooMany(this.#dependencies.where, taken.length);
     return this.#records();
   }
 
-  /** Others see it sooner then. What is not given back comes back by itself. */
-  async #giveBack(QueueUrl: string, taken: readonly Message[]): Promise<void> {
+  /** Makes messages visible to other readers. Without it they become visible by themselves. */
+  async #makeVisible(QueueUrl: string, taken: readonly Message[]): Promise<void> {
     try {
-      for (let at = 0; at < taken.length; at += MOST_ENTRIES) {
+      for (let at = 0; at < taken.length; at += MAX_ENTRIES) {
         const Entries = taken
-          .slice(at, at + MOST_ENTRIES)
+          .slice(at, at + MAX_ENTRIES)
           .map(({ ReceiptHandle }, index) => ({ Id: String(index), ReceiptHandle, VisibilityTimeout: 0 }));
-        await this.#parts.clients.sqs.send(new ChangeMessageVisibilityBatchCommand({ QueueUrl, Entries }));
+        await this.#dependencies.clients.sqs.send(new ChangeMessageVisibilityBatchCommand({ QueueUrl, Entries }));
       }
     } catch {
-      // The others would fare the same.
+      // The other batches would fail in the same way.
     }
   }
 
-  /** Returns how many were not known. */
+  /** Returns how many records were new. */
   #rememberAll(taken: readonly Message[]): number {
     let added = 0;
     for (const { MessageId = "", Body = "", Attributes } of taken) {
@@ -148,7 +149,7 @@ export class SqsQuarantineLog implements QuarantineLog {
 
   #remember(id: string, record: string, sentAt: number): void {
     if (!this.#remembered.has(id)) this.#remembered.set(id, { record, until: sentAt + QUARANTINE_KEPT_MS });
-    if (this.#remembered.size <= MOST_REMEMBERED) return;
+    if (this.#remembered.size <= MAX_REMEMBERED) return;
     const [oldest = ""] = this.#remembered.keys();
     this.#remembered.delete(oldest);
   }
@@ -159,16 +160,16 @@ export class SqsQuarantineLog implements QuarantineLog {
     return [...this.#remembered.values()].map(({ record }) => record);
   }
 
-  /** Asks the queue; once more where it was gone and stands again. */
-  async #ask<Result>(what: string, ask: (url: string) => Promise<Result>): Promise<Result> {
-    const { where, find, missing, unanswered } = this.#parts;
+  /** Sends a request; once more if the queue was gone and exists again. */
+  async #request<Result>(what: string, send: (url: string) => Promise<Result>): Promise<Result> {
+    const { where, find, missing, unanswered } = this.#dependencies;
     try {
       try {
-        return await ask(await find());
+        return await send(await find());
       } catch (error) {
         const gone = isMissing(error) || isMessagingError(error, "not-found");
         if (!gone || !(await missing())) throw error;
-        return await ask(await find());
+        return await send(await find());
       }
     } catch (error) {
       if (!isMessagingError(error) && isUnanswered(error)) unanswered(error);
@@ -180,17 +181,17 @@ export class SqsQuarantineLog implements QuarantineLog {
 function tooMany(where: string, count: number): MessagingError {
   return new MessagingError(
     "overloaded",
-    `the ${where} holds more than the ${count} records that one look took, and some were never seen; look again, each one brings others`,
+    `the ${where} has more than the ${count} records of one read, and some are not read yet; read again to get others`,
   );
 }
 
-/** As JSON within ASCII: SQS refuses some characters, and emulators refuse others. */
+/** As JSON in ASCII: SQS refuses some characters, and emulators refuse others. */
 function encodeRecord(record: string): string {
   const escaped = (character: string) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
   return JSON.stringify(record).replaceAll(/[^ -~]/g, escaped);
 }
 
-/** Undefined for what somebody else put there. */
+/** Undefined for foreign messages. */
 function decodeRecord(body: string): string | undefined {
   try {
     const record: unknown = JSON.parse(body);

@@ -10,18 +10,18 @@ import type {
 } from "../../core/adapter.ts";
 import type { MessagingError } from "../../core/errors.ts";
 import { type BackoffTimes, backoffMs } from "../../core/retry-policy.ts";
+import { type Change, ChangeBatcher, type Changed, type ChangeTarget } from "./change-batcher.ts";
+import type { Redriving } from "./dead-letters.ts";
 import { asMessagingError, isMissing, isUnanswered } from "./errors.ts";
 import { decodeMessage, receivesOf } from "./message-codec.ts";
-import { MOST_ENTRIES } from "./publisher.ts";
-import type { Redriving } from "./redriving.ts";
-import { type Change, type Changed, type ChangeTarget, Settling } from "./settling.ts";
+import { MAX_ENTRIES } from "./publisher.ts";
 
-/** Short beside what a network takes now and then: where polls do not wait, messages are to come soon all the same. */
+/** Short, compared to network delays: messages must arrive soon even if polls do not wait. */
 const PAUSE: BackoffTimes = Object.freeze({ firstMs: 10, maxMs: 250 });
 
 /**
- * Polls of one queue that come back empty long before their time, as from a server that knows no long polls, or will have
- * none for the moment. One now and then is nothing; many in a row would be made as fast as the network lets them.
+ * Slows down polls that return empty long before their wait ends, as from a server without long polls. A single one
+ * does not matter; without a pause, many in a row would run as fast as the network allows.
  */
 export class EarlyPolls {
   readonly #waitMs: number;
@@ -31,28 +31,25 @@ export class EarlyPolls {
     this.#waitMs = waitSeconds * 1_000;
   }
 
-  /** Milliseconds to wait before the next poll, after one that took so long and brought so many messages. */
+  /** Milliseconds to wait before the next poll, after one with this duration and number of messages. */
   pauseMs(tookMs: number, count: number): number {
     this.#inARow = count > 0 || tookMs >= this.#waitMs / 2 ? 0 : this.#inARow + 1;
     return this.#inARow < 2 ? 0 : backoffMs(this.#inARow - 1, PAUSE);
   }
 }
 
-const MOST_REMEMBERED = 10_000;
+const MAX_REMEMBERED = 10_000;
 
-/**
- * How often messages were given back on purpose. SQS counts that like the death of a consumer; what this process gave
- * back it can tell apart, what another did it cannot.
- */
+/** Counts deliberate requeues of this process. SQS counts requeues like crashes of a consumer. */
 export class Requeues {
   readonly #counts = new Map<string, number>();
 
   requeued(messageId: string): void {
     const count = this.count(messageId) + 1;
-    // The oldest makes room: it is the least likely to be asked for.
+    // Drops the oldest, which is the least likely to come back.
     this.#counts.delete(messageId);
     this.#counts.set(messageId, count);
-    if (this.#counts.size <= MOST_REMEMBERED) return;
+    if (this.#counts.size <= MAX_REMEMBERED) return;
     const [oldest = ""] = this.#counts.keys();
     this.#counts.delete(oldest);
   }
@@ -66,74 +63,74 @@ export class Requeues {
   }
 }
 
-/** What can keep a receiver from taking messages: polls, deletes, requeues, renewals of leases, a subscription that is gone. */
+/** Why a receiver may take no messages: polls, deletes, requeues, lease renewals, or a missing subscription. */
 type StallReason = "poll" | "delete" | "hide" | "renew" | "subscription";
-/** While these last, the receiver asks for messages nevertheless. */
-const POLLED_ON: readonly StallReason[] = ["poll", "subscription"];
+/** For these reasons the receiver continues to poll. */
+const POLLS_CONTINUE: readonly StallReason[] = ["poll", "subscription"];
 
-/** Why a receiver takes no messages, each reason told once. */
+/** Reports why a receiver takes no messages, each reason once. */
 class Stalls {
   readonly #sink: Pick<DeliverySink, "stalled" | "flowing">;
   readonly #causes = new Map<StallReason, MessagingError>();
-  #told: StallReason | undefined;
+  #reported: StallReason | undefined;
 
   constructor(sink: Pick<DeliverySink, "stalled" | "flowing">) {
     this.#sink = sink;
   }
 
-  /** Whether nothing should be taken, because what is held cannot be settled or kept. */
-  get isHeldBack(): boolean {
-    return [...this.#causes.keys()].some((reason) => !POLLED_ON.includes(reason));
+  /** Whether polls must stop, because deliveries cannot be settled or renewed. */
+  get pollsMustStop(): boolean {
+    return [...this.#causes.keys()].some((reason) => !POLLS_CONTINUE.includes(reason));
   }
 
   stalled(reason: StallReason, cause: MessagingError): void {
     const before = this.#causes.get(reason);
     this.#causes.set(reason, cause);
     if (before?.code === cause.code && before.message === cause.message) return;
-    this.#told = reason;
+    this.#reported = reason;
     this.#sink.stalled(cause);
   }
 
-  /** A reason is over, if it was one. */
+  /** Removes a reason, if it was one. */
   over(reason: StallReason): void {
     if (!this.#causes.delete(reason)) return;
     const [next] = this.#causes;
     if (next === undefined) this.#sink.flowing();
-    else if (this.#told === reason) {
-      this.#told = next[0];
+    else if (this.#reported === reason) {
+      this.#reported = next[0];
       this.#sink.stalled(next[1]);
     }
   }
 
-  /** A poll brought something, which a delivery says by itself. What lasts nevertheless is said again. */
+  /** A poll returned messages; their delivery ends the stall. Reasons that continue are reported again. */
   delivers(): void {
-    for (const reason of POLLED_ON) this.#causes.delete(reason);
+    for (const reason of POLLS_CONTINUE) this.#causes.delete(reason);
   }
 }
 
-/** SQS takes a message back after so long, however often its visibility timeout was extended. */
-const LONGEST_HOLD_MS = 12 * 60 * 60 * 1_000;
-/** As the engine does it: so that one renewal that fails loses no lease. */
+/** SQS takes a message back after this time, however often its visibility timeout was extended. */
+const MAX_HOLD_MS = 12 * 60 * 60 * 1_000;
+/** As in the engine: one failed renewal must not lose a lease. */
 const RENEWALS_PER_LEASE = 3;
 const RETRY: BackoffTimes = Object.freeze({ firstMs: 100, maxMs: 5_000 });
 
-/** A delivery as the receiver knows it. */
-interface Held {
+/** An in-flight delivery. */
+interface Delivery {
   readonly receipt: string;
   readonly messageId: string;
   readonly receivedAt: number;
-  /** When its lease ends, as far as SQS has told. */
+  /** When its lease ends, as far as is known. */
   until: number;
   settled: boolean;
 }
 
 /** What a receiver needs of its queue. */
-interface ReceiverParts {
-  /** Names the source in messages to people. */
+interface ReceiverDependencies {
+  /** The source's name in error messages. */
   readonly where: string;
   readonly url: string;
   readonly polling: SQSClient;
-  /** For what is done to messages that were taken. */
+  /** For changes of received messages. */
   readonly client: SQSClient;
   readonly requeues: Requeues;
   /** Undefined for dead letters. */
@@ -142,33 +139,34 @@ interface ReceiverParts {
   readonly waitSeconds: number;
   readonly maxPolls: number;
   readonly prefetch: number;
-  /** Reads a message; by default as {@link decodeMessage}. */
+  /** Converts a message; by default {@link decodeMessage}. */
   readonly decode?: (message: Message) => Omit<IncomingMessage<Message>, "token">;
-  /** Whether a message is one that the subscription asked for. */
+  /** Whether a message matches the subscription's filter. */
   readonly wanted?: (message: IncomingMessage<Message>) => boolean;
-  /** The queue is gone. Resolves when it stands again, or was looked for in vain. */
+  /** The queue is gone. Resolves when it exists again, or when the search for it ends. */
   missing(): Promise<unknown>;
   unanswered(cause: unknown): void;
-  /** Why nothing may come although much stands there; undefined if nothing is known. */
+  /** Why polls may return nothing although there are messages; undefined if no reason is known. */
   congested(): Promise<MessagingError | undefined>;
+  closed(): void;
 }
 
-/** Takes messages from a queue by as many long polls as its prefetch has use for. */
+/** Receives messages of a queue by as many long polls as its prefetch allows. */
 export class SqsReceiver implements Receiver {
   readonly leaseMs: number;
-  readonly #parts: ReceiverParts;
+  readonly #dependencies: ReceiverDependencies;
   readonly #sink: DeliverySink<Message>;
-  readonly #unsettled = new Set<Held>();
+  readonly #unsettled = new Set<Delivery>();
   readonly #polls = new Set<Promise<void>>();
-  readonly #settling: Settling;
+  readonly #changes: ChangeBatcher;
   readonly #stalls: Stalls;
   readonly #early: EarlyPolls;
-  /** Deletes that SQS refuses for now: their leases are kept until they go through. */
-  readonly #deleting = new Set<Held>();
+  /** Deletes that SQS refuses for now; their leases are renewed until they succeed. */
+  readonly #deleting = new Set<Delivery>();
   #prefetch: number;
-  /** Messages that polls under way may bring. */
+  /** The most messages that current polls may return. */
   #awaited = 0;
-  /** How many polls are worth having: as many as came back full. */
+  /** The useful number of polls; it grows while they return full. */
   #wanted = 1;
   #failures = 0;
   #extending: Promise<unknown> = Promise.resolve();
@@ -176,14 +174,14 @@ export class SqsReceiver implements Receiver {
   #renewal: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(parts: ReceiverParts, sink: DeliverySink<Message>) {
-    this.#parts = parts;
+  constructor(dependencies: ReceiverDependencies, sink: DeliverySink<Message>) {
+    this.#dependencies = dependencies;
     this.#sink = sink;
     this.#stalls = new Stalls(sink);
-    this.#early = new EarlyPolls(parts.waitSeconds);
-    this.#settling = new Settling(changeTarget(parts), (sort, cause) => this.#held(sort, cause));
-    this.leaseMs = parts.leaseMs;
-    this.#prefetch = parts.prefetch;
+    this.#early = new EarlyPolls(dependencies.waitSeconds);
+    this.#changes = new ChangeBatcher(changeTarget(dependencies), (kind, cause) => this.#onChangesHeld(kind, cause));
+    this.leaseMs = dependencies.leaseMs;
+    this.#prefetch = dependencies.prefetch;
     this.#pump();
   }
 
@@ -192,20 +190,20 @@ export class SqsReceiver implements Receiver {
     this.#pump();
   }
 
-  /** SNS brings nothing to this queue, and why; undefined when SNS does. */
-  cutOff(cause: MessagingError | undefined): void {
+  /** Reports that SNS delivers nothing to this queue, and why; undefined when it does. */
+  disconnected(cause: MessagingError | undefined): void {
     if (this.#closing !== undefined) return;
     if (cause === undefined) this.#stalls.over("subscription");
     else this.#stalls.stalled("subscription", cause);
   }
 
-  /** Makes polls while the prefetch has room for what they bring. */
+  /** Starts polls while the prefetch has room. */
   #pump(): void {
-    if (this.#closing !== undefined || this.#retry !== undefined || this.#stalls.isHeldBack) return;
+    if (this.#closing !== undefined || this.#retry !== undefined || this.#stalls.pollsMustStop) return;
     while (this.#polls.size < this.#wanted) {
-      const room = Math.min(this.#prefetch - this.#unsettled.size - this.#awaited, MOST_ENTRIES);
-      // A poll for one message costs as much as one for ten: beside another it is worth waiting for more room.
-      const least = Math.min(MOST_ENTRIES, Math.ceil(this.#prefetch / 2));
+      const room = Math.min(this.#prefetch - this.#unsettled.size - this.#awaited, MAX_ENTRIES);
+      // A poll for one message costs as much as one for ten: beside another poll it waits for more room.
+      const least = Math.min(MAX_ENTRIES, Math.ceil(this.#prefetch / 2));
       if (room < 1 || (room < least && this.#polls.size > 0)) return;
       const poll = this.#poll(room).finally(() => {
         this.#polls.delete(poll);
@@ -215,16 +213,16 @@ export class SqsReceiver implements Receiver {
     }
   }
 
-  async #poll(most: number): Promise<void> {
-    const { url, polling, leaseMs, waitSeconds } = this.#parts;
-    this.#awaited += most;
-    const begun = performance.now();
+  async #poll(max: number): Promise<void> {
+    const { url, polling, leaseMs, waitSeconds } = this.#dependencies;
+    this.#awaited += max;
+    const startedAt = performance.now();
     let messages: readonly Message[];
     try {
       const { Messages = [] } = await polling.send(
         new ReceiveMessageCommand({
           QueueUrl: url,
-          MaxNumberOfMessages: most,
+          MaxNumberOfMessages: max,
           WaitTimeSeconds: waitSeconds,
           VisibilityTimeout: leaseMs / 1_000,
           MessageAttributeNames: ["All"],
@@ -233,43 +231,43 @@ export class SqsReceiver implements Receiver {
       );
       messages = Messages;
     } catch (error) {
-      this.#awaited -= most;
+      this.#awaited -= max;
       await this.#failed(error);
       return;
     }
-    this.#awaited -= most;
+    this.#awaited -= max;
     this.#failures = 0;
-    const pauseMs = this.#early.pauseMs(performance.now() - begun, messages.length);
-    if (messages.length === most) this.#wanted = Math.min(this.#wanted * 2, this.#parts.maxPolls);
+    const pauseMs = this.#early.pauseMs(performance.now() - startedAt, messages.length);
+    if (messages.length === max) this.#wanted = Math.min(this.#wanted * 2, this.#dependencies.maxPolls);
     else if (messages.length === 0) this.#wanted = 1;
-    if (messages.length > 0) await this.#arrived(messages);
-    else await this.#nothingCame();
+    if (messages.length > 0) await this.#onMessages(messages);
+    else await this.#onEmptyPoll();
     if (pauseMs > 0) this.#pumpAfter(pauseMs);
   }
 
-  async #arrived(messages: readonly Message[]): Promise<void> {
-    const open = this.#closing === undefined && !this.#stalls.isHeldBack;
+  async #onMessages(messages: readonly Message[]): Promise<void> {
+    const open = this.#closing === undefined && !this.#stalls.pollsMustStop;
     const room = open ? Math.max(this.#prefetch - this.#unsettled.size, 0) : 0;
     const now = Date.now();
-    const surplus: Held[] = [];
+    const surplus: Delivery[] = [];
     const deliveries: IncomingMessage<Message>[] = [];
-    const late: Held[] = [];
+    const beyondPrefetch: Delivery[] = [];
     const redriven: Change[] = [];
     for (const [index, message] of messages.entries()) {
-      const held: Held = {
+      const delivery: Delivery = {
         receipt: message.ReceiptHandle ?? "",
         messageId: message.MessageId ?? "",
         receivedAt: now,
         until: now + this.leaseMs,
         settled: false,
       };
-      if (this.#parts.redriving?.givesBack(held.messageId, receivesOf(message)))
-        redriven.push({ receipt: held.receipt, visibilitySeconds: 0 });
-      else if (index >= room) late.push(held);
+      if (this.#dependencies.redriving?.requeues(delivery.messageId, receivesOf(message)))
+        redriven.push({ receipt: delivery.receipt, visibilitySeconds: 0 });
+      else if (index >= room) beyondPrefetch.push(delivery);
       else {
-        const incoming = this.#read(held, message);
-        this.#unsettled.add(held);
-        if (this.#parts.wanted?.(incoming) === false) surplus.push(held);
+        const incoming = this.#read(delivery, message);
+        this.#unsettled.add(delivery);
+        if (this.#dependencies.wanted?.(incoming) === false) surplus.push(delivery);
         else deliveries.push(incoming);
       }
     }
@@ -277,39 +275,39 @@ export class SqsReceiver implements Receiver {
       this.#stalls.delivers();
       this.#sink.deliver(deliveries);
     } else this.#stalls.over("poll");
-    if (surplus.length > 0) void this.#remove(surplus);
-    // What came after it was asked for goes back at once, and what is left to the redrive policy.
-    const back = [...late.map(this.#givingBack), ...redriven];
-    if (back.length > 0) await this.#settling.apply(back, false);
+    if (surplus.length > 0) void this.#deleteSurplus(surplus);
+    // Late messages are requeued at once, and messages for the redrive policy too.
+    const back = [...beyondPrefetch.map(this.#requeueChange), ...redriven];
+    if (back.length > 0) await this.#changes.apply(back, false);
   }
 
-  /** Deletes what is not for this subscription, and counts it. */
-  async #remove(surplus: readonly Held[]): Promise<void> {
-    for (const held of surplus) held.settled = true;
+  /** Deletes messages that do not match the filter, and counts them. */
+  async #deleteSurplus(surplus: readonly Delivery[]): Promise<void> {
+    for (const delivery of surplus) delivery.settled = true;
     const removed = await this.#deleteAll(surplus);
     const filtered = removed.filter((changed) => changed === "done").length;
     if (filtered > 0) this.#sink.filtered(filtered);
     this.#pump();
   }
 
-  #read(token: Held, message: Message): IncomingMessage<Message> {
-    const incoming = (this.#parts.decode ?? decodeMessage)(message);
-    const redeliveries = Math.max(incoming.redeliveries - this.#parts.requeues.count(token.messageId), 0);
+  #read(token: Delivery, message: Message): IncomingMessage<Message> {
+    const incoming = (this.#dependencies.decode ?? decodeMessage)(message);
+    const redeliveries = Math.max(incoming.redeliveries - this.#dependencies.requeues.count(token.messageId), 0);
     return { token, ...incoming, redeliveries };
   }
 
-  readonly #givingBack = ({ receipt, messageId }: Held): Change => {
-    this.#parts.requeues.requeued(messageId);
+  readonly #requeueChange = ({ receipt, messageId }: Delivery): Change => {
+    this.#dependencies.requeues.requeued(messageId);
     return { receipt, visibilitySeconds: 0 };
   };
 
   async #failed(error: unknown): Promise<void> {
     if (this.#closing !== undefined) return;
-    this.#stalls.stalled("poll", asMessagingError(`taking messages from ${this.#parts.where}`, error));
-    if (isUnanswered(error)) this.#parts.unanswered(error);
+    this.#stalls.stalled("poll", asMessagingError(`receiving from ${this.#dependencies.where}`, error));
+    if (isUnanswered(error)) this.#dependencies.unanswered(error);
     const wait = backoffMs(++this.#failures, RETRY);
     this.#wanted = 1;
-    if (isMissing(error)) await this.#parts.missing();
+    if (isMissing(error)) await this.#dependencies.missing();
     this.#pumpAfter(wait);
   }
 
@@ -321,8 +319,8 @@ export class SqsReceiver implements Receiver {
     }, ms);
   }
 
-  async #nothingCame(): Promise<void> {
-    const cause = await this.#parts.congested();
+  async #onEmptyPoll(): Promise<void> {
+    const cause = await this.#dependencies.congested();
     if (this.#closing !== undefined) return;
     if (cause === undefined) this.#stalls.over("poll");
     else this.#stalls.stalled("poll", cause);
@@ -330,43 +328,43 @@ export class SqsReceiver implements Receiver {
 
   async settle(batch: readonly Settlement[]): Promise<readonly SettleResult[]> {
     const chosen = batch.map(({ token, action }) => {
-      const held = token as Held;
-      if (held.settled) return undefined;
-      held.settled = true;
-      return { held, action };
+      const delivery = token as Delivery;
+      if (delivery.settled) return undefined;
+      delivery.settled = true;
+      return { delivery, action };
     });
-    const acked = chosen.flatMap((one) => (one?.action === "ack" ? one.held : []));
-    const requeued = chosen.flatMap((one) => (one?.action === "requeue" ? one.held : []));
-    const answers = new Map<Held, Changed | undefined>();
+    const acked = chosen.flatMap((one) => (one?.action === "ack" ? one.delivery : []));
+    const requeued = chosen.flatMap((one) => (one?.action === "requeue" ? one.delivery : []));
+    const answers = new Map<Delivery, Changed | undefined>();
     const [deleted, given] = await Promise.all([this.#deleteAll(acked), this.#requeueAll(requeued)]);
-    for (const [index, held] of acked.entries()) answers.set(held, deleted[index]);
-    for (const [index, held] of requeued.entries()) answers.set(held, given[index]);
+    for (const [index, delivery] of acked.entries()) answers.set(delivery, deleted[index]);
+    for (const [index, delivery] of requeued.entries()) answers.set(delivery, given[index]);
     this.#pump();
-    return chosen.map((one) => (one !== undefined && answers.get(one.held) === "done" ? "settled" : "fenced"));
+    return chosen.map((one) => (one !== undefined && answers.get(one.delivery) === "done" ? "settled" : "fenced"));
   }
 
-  async #deleteAll(all: readonly Held[]): Promise<readonly Changed[]> {
-    for (const held of all) this.#deleting.add(held);
+  async #deleteAll(all: readonly Delivery[]): Promise<readonly Changed[]> {
+    for (const delivery of all) this.#deleting.add(delivery);
     const deletes = all.map(({ receipt }) => ({ receipt }));
-    const answers = await this.#settling.apply(deletes, true);
-    for (const held of all) {
-      this.#deleting.delete(held);
-      this.#parts.requeues.forget(held.messageId);
-      this.#letGo(held);
+    const answers = await this.#changes.apply(deletes, true);
+    for (const delivery of all) {
+      this.#deleting.delete(delivery);
+      this.#dependencies.requeues.forget(delivery.messageId);
+      this.#remove(delivery);
     }
     return answers;
   }
 
-  async #requeueAll(all: readonly Held[]): Promise<readonly Changed[]> {
-    // When its lease is over a message is free without a word of ours, and perhaps another's.
-    const requeues = all.map((held) => ({ ...this.#givingBack(held), until: held.until }));
-    const answers = await this.#settling.apply(requeues, true);
-    for (const held of all) this.#letGo(held);
+  async #requeueAll(all: readonly Delivery[]): Promise<readonly Changed[]> {
+    // After its lease ends, a message is free without a request, and may be another consumer's.
+    const requeues = all.map((delivery) => ({ ...this.#requeueChange(delivery), until: delivery.until }));
+    const answers = await this.#changes.apply(requeues, true);
+    for (const delivery of all) this.#remove(delivery);
     return answers;
   }
 
-  #letGo(held: Held): void {
-    this.#unsettled.delete(held);
+  #remove(delivery: Delivery): void {
+    this.#unsettled.delete(delivery);
     if (this.#unsettled.size === 0) this.#resume("renew");
   }
 
@@ -375,79 +373,79 @@ export class SqsReceiver implements Receiver {
     this.#pump();
   }
 
-  /** Changes of a sort do not go through, or go through again. */
-  #held(sort: "delete" | "hide", cause: MessagingError | undefined): void {
+  /** Changes of a kind fail for now, or succeed again. */
+  #onChangesHeld(kind: "delete" | "hide", cause: MessagingError | undefined): void {
     if (this.#closing !== undefined) return;
-    if (cause !== undefined) this.#stalls.stalled(sort, cause);
-    else this.#resume(sort);
-    if (sort !== "delete") return;
+    if (cause !== undefined) this.#stalls.stalled(kind, cause);
+    else this.#resume(kind);
+    if (kind !== "delete") return;
     if (cause === undefined) {
       clearInterval(this.#renewal);
       this.#renewal = undefined;
     } else {
-      // What is handled and cannot be deleted is not to be handled again meanwhile.
+      // A handled message that cannot be deleted must not be delivered again meanwhile.
       this.#renewal ??= setInterval(() => void this.#renew([...this.#deleting]), this.leaseMs / RENEWALS_PER_LEASE);
     }
   }
 
-  /** By the redrive policy of the queue: SQS moves it once it was received often enough. */
+  /** Dead-letters by the queue's redrive policy: SQS moves the message once it was received often enough. */
   async deadLetter(token: DeliveryToken): Promise<DeadLetterResult> {
-    const { redriving } = this.#parts;
-    const held = token as Held;
-    if (redriving === undefined || held.settled) return { status: "fenced" };
+    const { redriving } = this.#dependencies;
+    const delivery = token as Delivery;
+    if (redriving === undefined || delivery.settled) return { status: "fenced" };
     const precheck = await redriving.precheck();
-    if (held.settled) return { status: "fenced" };
+    if (delivery.settled) return { status: "fenced" };
     if (precheck !== undefined) return precheck;
-    redriving.add(held.messageId);
-    held.settled = true;
-    // An extension that arrived after this would only have it come later.
-    const back = { receipt: held.receipt, visibilitySeconds: 0, until: held.until };
-    const [changed] = await this.#settling.apply([back], true);
-    this.#letGo(held);
+    redriving.add(delivery.messageId);
+    delivery.settled = true;
+    // There is no extension in between: it would only delay the redrive.
+    const back = { receipt: delivery.receipt, visibilitySeconds: 0, until: delivery.until };
+    const [changed] = await this.#changes.apply([back], true);
+    this.#remove(delivery);
     this.#pump();
     return { status: changed === "gone" ? "fenced" : "settled" };
   }
 
   async extend(batch: readonly unknown[]): Promise<readonly boolean[]> {
-    const all = (batch as readonly Held[]).filter((held) => !held.settled);
+    const all = (batch as readonly Delivery[]).filter((delivery) => !delivery.settled);
     const renewing = this.#renew(all);
     this.#extending = Promise.all([this.#extending, renewing]).then(() => {});
     const cause = await renewing;
-    if (cause !== undefined && all.some((held) => !held.settled)) this.#stalls.stalled("renew", cause);
+    if (cause !== undefined && all.some((delivery) => !delivery.settled)) this.#stalls.stalled("renew", cause);
     else this.#resume("renew");
-    return (batch as readonly Held[]).map((held) => {
-      const kept = !held.settled && held.until > Date.now() && mayHold(held);
-      if (!kept && !held.settled) this.#gone(held);
+    return (batch as readonly Delivery[]).map((delivery) => {
+      const kept = !delivery.settled && delivery.until > Date.now() && mayKeep(delivery);
+      if (!kept && !delivery.settled) this.#onLeaseLost(delivery);
       return kept;
     });
   }
 
-  /** Renews leases as far as SQS lets us. Resolves with what stands against all of them, if it does. */
-  async #renew(all: readonly Held[]): Promise<MessagingError | undefined> {
+  /** Renews leases. Resolves with an error if SQS renewed none of them. */
+  async #renew(all: readonly Delivery[]): Promise<MessagingError | undefined> {
     const now = Date.now();
-    const renewed = all.flatMap((held) => {
-      const leftMs = Math.min(this.leaseMs, held.receivedAt + LONGEST_HOLD_MS - now);
+    const renewed = all.flatMap((delivery) => {
+      const leftMs = Math.min(this.leaseMs, delivery.receivedAt + MAX_HOLD_MS - now);
       const visibilitySeconds = Math.floor(leftMs / 1_000);
-      return visibilitySeconds < 1 ? [] : { held, visibilitySeconds, isWhole: leftMs === this.leaseMs };
+      return visibilitySeconds < 1 ? [] : { delivery, visibilitySeconds, isWhole: leftMs === this.leaseMs };
     });
-    const changes = renewed.map(({ held: { receipt }, visibilitySeconds }) => ({ receipt, visibilitySeconds }));
-    const answers = await this.#settling.apply(changes, false);
+    const changes = renewed.map(({ delivery: { receipt }, visibilitySeconds }) => ({ receipt, visibilitySeconds }));
+    const answers = await this.#changes.apply(changes, false);
     const against: MessagingError[] = [];
     let done = 0;
-    for (const [index, { held, visibilitySeconds, isWhole }] of renewed.entries()) {
+    for (const [index, { delivery, visibilitySeconds, isWhole }] of renewed.entries()) {
       const answer = answers[index];
-      if (answer === "done") held.until = now + visibilitySeconds * 1_000;
-      else if (answer === "gone") held.until = 0;
-      // The end of 12 hours is SQS's to say, by its own clock. What it does not answer for is ours as long as it said before.
+      if (answer === "done") delivery.until = now + visibilitySeconds * 1_000;
+      else if (answer === "gone") delivery.until = 0;
+      // SQS ends the 12 hours by its own clock. Without an answer, the lease stays as it was.
       else if (answer !== undefined && isWhole) against.push(answer);
       if (answer === "done") done++;
     }
     return done === 0 ? against[0] : undefined;
   }
 
-  #gone(held: Held): void {
-    held.settled = true;
-    this.#letGo(held);
+  #onLeaseLost(delivery: Delivery): void {
+    delivery.settled = true;
+    this.#remove(delivery);
     this.#pump();
   }
 
@@ -456,25 +454,26 @@ export class SqsReceiver implements Receiver {
     return this.#closing;
   }
 
-  /** Polls are waited for: what SQS hands to an abandoned one would be nobody's until its visibility timeout. */
+  /** Waits for polls: a message that arrives at an abandoned poll is invisible until its visibility timeout. */
   async #close(): Promise<void> {
     clearTimeout(this.#retry);
     clearInterval(this.#renewal);
     await Promise.all(this.#polls);
-    const left = [...this.#unsettled].filter((held) => !held.settled);
-    for (const held of left) held.settled = true;
-    // An extension that arrived after them would undo it.
+    const left = [...this.#unsettled].filter((delivery) => !delivery.settled);
+    for (const delivery of left) delivery.settled = true;
+    // A later extension would undo the requeues.
     await this.#extending;
-    await Promise.all([this.#settling.end(), this.#settling.apply(left.map(this.#givingBack), false)]);
+    await Promise.all([this.#changes.end(), this.#changes.apply(left.map(this.#requeueChange), false)]);
     this.#unsettled.clear();
+    this.#dependencies.closed();
   }
 }
 
-/** Whether SQS leaves a message to whoever took it for a second more. */
-function mayHold({ receivedAt }: Held): boolean {
-  return receivedAt + LONGEST_HOLD_MS - Date.now() >= 1_000;
+/** Whether SQS leaves the message to this consumer for another second. */
+function mayKeep({ receivedAt }: Delivery): boolean {
+  return receivedAt + MAX_HOLD_MS - Date.now() >= 1_000;
 }
 
-function changeTarget({ client, url, where, unanswered, missing }: ReceiverParts): ChangeTarget {
+function changeTarget({ client, url, where, unanswered, missing }: ReceiverDependencies): ChangeTarget {
   return { client, url, where, unanswered, missing: () => void missing() };
 }

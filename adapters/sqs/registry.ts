@@ -6,36 +6,36 @@ import { AnswerShapeError, type Clients } from "./connection.ts";
 import { asMessagingError, isMissing } from "./errors.ts";
 import { awsName, FIFO, kindsOf } from "./names.ts";
 
-/** A million topics or subscriptions, ten times as many topics as AWS lets an account have of itself. */
-const MOST_PAGES = 10_000;
-/** Those of AWS have some hundred characters. */
-const LONGEST_TOKEN = 10_000;
+/** Enough for a million topics or subscriptions: ten times AWS's default quota of topics. */
+const MAX_PAGES = 10_000;
+/** AWS's tokens have some hundred characters. */
+const MAX_TOKEN_LENGTH = 10_000;
 
 /**
- * The pages of a listing, one after another; `ask` gives the one that a token leads to, the first without. Rejects with an
- * {@link AnswerShapeError} for what would never end: a token that comes again, or over 10,000 pages.
+ * Reads the pages of a listing one after another; `fetchPage` gets the token of a page, the first time none. Rejects
+ * with an {@link AnswerShapeError} for a listing without end: a repeated token, or more than 10,000 pages.
  */
 export async function* pagesOf<Page extends { readonly NextToken?: string | undefined }>(
   what: string,
-  ask: (token: { readonly NextToken?: string }) => Promise<Page>,
+  fetchPage: (token: { readonly NextToken?: string }) => Promise<Page>,
 ): AsyncGenerator<Page> {
-  const seen = new Set<string>();
-  let page = await ask({});
+  const tokens = new Set<string>();
+  let page = await fetchPage({});
   yield page;
   for (let { NextToken } = page; NextToken; { NextToken } = page) {
-    const none = `what lists ${what} is no SNS: `;
-    if (NextToken.length > LONGEST_TOKEN || seen.has(NextToken)) {
-      throw new AnswerShapeError(`${none}its pages lead back to one that was read, or nowhere`);
+    const wrong = `the answer with ${what} is not from SNS: `;
+    if (NextToken.length > MAX_TOKEN_LENGTH || tokens.has(NextToken)) {
+      throw new AnswerShapeError(`${wrong}its pages repeat or have no end`);
     }
-    if (seen.size >= MOST_PAGES) throw new AnswerShapeError(`${none}it has over ${MOST_PAGES} pages`);
-    seen.add(NextToken);
-    page = await ask({ NextToken });
+    if (tokens.size >= MAX_PAGES) throw new AnswerShapeError(`${wrong}it has more than ${MAX_PAGES} pages`);
+    tokens.add(NextToken);
+    page = await fetchPage({ NextToken });
     yield page;
   }
 }
 
-/** Where an address stands on AWS. */
-export interface Place {
+/** A queue or topic on AWS. */
+export interface AwsResource {
   readonly kind: "queue" | "topic";
   /** The URL of a queue, the ARN of a topic. */
   readonly locator: string;
@@ -46,9 +46,9 @@ export interface Place {
 export class Registry {
   readonly #clients: Clients;
   readonly #prefix: string;
-  readonly #known = new Map<string, Place>();
-  readonly #asked = new Map<string, Promise<Place>>();
-  /** The list of topics that is being fetched: one is enough for all who ask meanwhile. */
+  readonly #known = new Map<string, AwsResource>();
+  readonly #lookups = new Map<string, Promise<AwsResource>>();
+  /** The listing of topics that is in progress; concurrent calls share it. */
   #listing: Promise<ReadonlyMap<string, string>> | undefined;
 
   constructor(clients: Clients, prefix: string) {
@@ -60,71 +60,71 @@ export class Registry {
     return awsName(address, this.#prefix);
   }
 
-  /** What is known without asking. */
-  known(address: Address): Place | undefined {
+  /** What is known without a request. */
+  known(address: Address): AwsResource | undefined {
     return this.#known.get(keyOf(address, this.name(address)));
   }
 
-  learn(address: Address, place: Place): void {
-    this.#known.set(keyOf(address, this.name(address)), place);
+  learn(address: Address, resource: AwsResource): void {
+    this.#known.set(keyOf(address, this.name(address)), resource);
   }
 
   forget(address: Address): void {
     this.#known.delete(keyOf(address, this.name(address)));
   }
 
-  /** Rejects with `not-found` if neither the plain one nor the FIFO one stands, with `conflict` if both do. */
-  find(address: Address): Promise<Place> {
+  /** Finds a queue or topic. Rejects with `not-found` if there is none, and with `conflict` if both kinds exist. */
+  find(address: Address): Promise<AwsResource> {
     const key = keyOf(address, this.name(address));
     const known = this.#known.get(key);
     if (known !== undefined) return Promise.resolve(known);
-    let asked = this.#asked.get(key);
-    if (asked === undefined) {
-      asked = this.#look(address).finally(() => this.#asked.delete(key));
-      this.#asked.set(key, asked);
+    let lookup = this.#lookups.get(key);
+    if (lookup === undefined) {
+      lookup = this.#lookUp(address).finally(() => this.#lookups.delete(key));
+      this.#lookups.set(key, lookup);
     }
-    return asked;
+    return lookup;
   }
 
-  async #look(address: Address): Promise<Place> {
+  async #lookUp(address: Address): Promise<AwsResource> {
     const name = this.name(address);
-    const places = address.kind === "topic" ? await this.topics(address) : await this.#queues(address, name);
-    const [place, other] = places;
+    const resources = address.kind === "topic" ? await this.topics(address) : await this.#queues(address, name);
+    const [resource, other] = resources;
     if (other !== undefined) {
       throw new MessagingError(
         "conflict",
-        `${describeAddress(address)} exists twice, as "${name}" and "${name}${FIFO}"; remove the one that is not used, or declare it in this process`,
+        `${describeAddress(address)} exists twice, as "${name}" and "${name}${FIFO}"; delete the unused one, or declare it in this process`,
       );
     }
-    if (place === undefined) throw this.notFound(address);
-    this.learn(address, place);
-    return place;
+    if (resource === undefined) throw this.notFound(address);
+    this.learn(address, resource);
+    return resource;
   }
 
   notFound(address: Address): MessagingError {
     const name = this.name(address);
-    const looked = kindsOf(address).includes(true) ? `neither as "${name}" nor as "${name}${FIFO}"` : `as "${name}"`;
+    const names = kindsOf(address).includes(true) ? `neither as "${name}" nor as "${name}${FIFO}"` : `as "${name}"`;
     return new MessagingError(
       "not-found",
-      `${describeAddress(address)} does not exist on ${address.kind === "topic" ? "SNS" : "SQS"}, ${looked}; ${DECLARE_IT}, or check region, endpoint and account`,
+      `${describeAddress(address)} does not exist on ${address.kind === "topic" ? "SNS" : "SQS"}, ${names}; ${DECLARE_IT}, or check region, endpoint and account`,
     );
   }
 
-  async #queues(address: Address, name: string): Promise<readonly Place[]> {
-    const places: Place[] = [];
+  async #queues(address: Address, name: string): Promise<readonly AwsResource[]> {
+    const resources: AwsResource[] = [];
     let refused: unknown;
     for (const fifo of kindsOf(address)) {
       try {
         const url = await this.queueUrl(address, fifo ? name + FIFO : name);
-        if (url !== undefined) places.push({ kind: "queue", locator: url, fifo });
+        if (url !== undefined) resources.push({ kind: "queue", locator: url, fifo });
       } catch (error) {
-        // The least right is for one of them. The other is then none of ours.
+        // A minimal policy allows one of the two kinds; the other one is then not ours.
         if (!isMessagingError(error) || error.code !== "unauthorized") throw error;
         refused = error;
       }
     }
-    if (places.length === 0 && refused !== undefined) throw refused;
-    return places;
+    if (resources.length === 0 && refused !== undefined) throw refused;
+    return resources;
   }
 
   /** The URL of a queue by its full name; undefined if there is none. */
@@ -138,16 +138,16 @@ export class Registry {
     }
   }
 
-  /** Where a topic stands: as a standard one, as a FIFO one, as both or as neither. */
-  async topics(address: TopicAddress): Promise<readonly Place[]> {
+  /** The topics of an address: the standard one, the FIFO one, both or none. */
+  async topics(address: TopicAddress): Promise<readonly AwsResource[]> {
     const name = this.name(address);
     this.#listing ??= this.#listTopics().finally(() => {
       this.#listing = undefined;
     });
     try {
-      const standing = await this.#listing;
+      const arns = await this.#listing;
       return [false, true].flatMap((fifo) => {
-        const locator = standing.get(fifo ? name + FIFO : name);
+        const locator = arns.get(fifo ? name + FIFO : name);
         return locator === undefined ? [] : [{ kind: "topic", locator, fifo }];
       });
     } catch (error) {
@@ -155,14 +155,14 @@ export class Registry {
     }
   }
 
-  /** The ARNs of all topics by their names: SNS does not tell the ARN of one. */
+  /** The ARNs of all topics by name: SNS has no request for a single one. */
   async #listTopics(): Promise<ReadonlyMap<string, string>> {
-    const standing = new Map<string, string>();
+    const arns = new Map<string, string>();
     const { sns } = this.#clients.control;
     for await (const { Topics = [] } of pagesOf("topics", (token) => sns.send(new ListTopicsCommand(token)))) {
-      for (const { TopicArn = "" } of Topics) standing.set(TopicArn.slice(TopicArn.lastIndexOf(":") + 1), TopicArn);
+      for (const { TopicArn = "" } of Topics) arns.set(TopicArn.slice(TopicArn.lastIndexOf(":") + 1), TopicArn);
     }
-    return standing;
+    return arns;
   }
 }
 

@@ -25,50 +25,49 @@ import {
 } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { type Clients, destroyClients, makeClients } from "./connection.ts";
+import { decodeDeadLetter, Redriving } from "./dead-letters.ts";
 import { asMessagingError, isAnswer } from "./errors.ts";
 import { isSurplus } from "./filter-policy.ts";
 import { isDirect } from "./message-codec.ts";
-import { readName } from "./names.ts";
+import { addressNameOf } from "./names.ts";
 import type { Settings } from "./options.ts";
-import { Sender } from "./publisher.ts";
+import { Publisher } from "./publisher.ts";
 import { SqsQuarantineLog } from "./quarantine-log.ts";
 import { Requeues, SqsReceiver } from "./receiver.ts";
-import { decodeDeadLetter, Redriving } from "./redriving.ts";
 import { Registry } from "./registry.ts";
-import { reappears, SubscriptionWatch } from "./subscription-watch.ts";
 import { removeAll } from "./topology/queues.ts";
-import { TopologyKeeper } from "./topology/topics.ts";
+import { reappears, SubscriptionWatch, TopologyKeeper } from "./topology/topics.ts";
 import { watchTopic } from "./watching.ts";
 
 const PROBE_MS = 500;
 const CONGESTION_CHECK_MS = 30_000;
 /**
- * From so many messages in flight on SQS may hand out no more of a queue, and says nothing to a long poll. AWS documents
- * 120,000 for FIFO queues too by now; 20,000 is what they had before, and may have wherever that has not been raised.
+ * At this many messages in flight, SQS may stop delivering from a queue, and long polls do not report it. For FIFO
+ * queues AWS now documents 120,000 too; 20,000 was the limit before, and may still hold where it was not raised.
  */
-const MOST_IN_FLIGHT = { standard: 120_000, fifo: 20_000 };
+const MAX_IN_FLIGHT = { standard: 120_000, fifo: 20_000 };
 
-/** The adapter between `open` and `close`. */
+/** The state of an adapter between `open` and `close`. */
 export class Session {
   readonly clients: Clients;
   readonly #settings: Settings;
   readonly #signals: AdapterSignals;
   readonly #registry: Registry;
-  readonly #sender: Sender;
+  readonly #publisher: Publisher;
   readonly #keeper: TopologyKeeper;
   readonly #receivers = new Map<SqsReceiver, Source>();
   readonly #subscriptions: SubscriptionWatch;
   readonly #requeues = new Requeues();
-  /** By the URLs of their queues. */
+  /** By queue URL. */
   readonly #redriving = new Map<string, Redriving>();
-  /** By the names of their queues: all consumers of a source in a process share one. */
+  /** By queue name: all consumers of a source in a process share one. */
   readonly #logs = new Map<string, SqsQuarantineLog>();
-  /** What ends those who watch. */
+  /** The functions that end watches. */
   readonly #watches = new Set<() => Promise<void>>();
-  /** What was to be created and had no problem: it may be made again. */
+  /** Everything that was created without a problem; it may be recreated. */
   readonly #created = new DeclaredTopology();
-  /** The topics that are looked for because a message was sent to them, by their names. */
-  readonly #sought = new Map<string, Promise<boolean>>();
+  /** Checks for missing topics that messages were sent to, by name. */
+  readonly #topicChecks = new Map<string, Promise<boolean>>();
   #mode: Topology["mode"] = "none";
   #declaring: Promise<boolean> | undefined;
   #down = false;
@@ -80,7 +79,7 @@ export class Session {
     this.#signals = signals;
     this.clients = makeClients(settings);
     this.#registry = new Registry(this.clients, settings.namePrefix);
-    this.#sender = new Sender(this.clients, this.#registry, {
+    this.#publisher = new Publisher(this.clients, this.#registry, {
       unanswered: (cause) => this.#unanswered(cause),
       missing: (address) => this.#missing(address),
     });
@@ -90,20 +89,21 @@ export class Session {
         this.#down ? [] : [...this.#receivers.values()].flatMap((from) => (from.kind === "subscription" ? from : [])),
       exists: (address) => this.#keeper.isSubscribed(address),
       restore: (address) => this.#resubscribe(address),
-      cutOff: (address, cause) => {
+      disconnected: (address, cause) => {
         const name = describeAddress(address);
-        for (const [receiver, from] of this.#receivers) if (describeAddress(from) === name) receiver.cutOff(cause);
+        for (const [receiver, from] of this.#receivers)
+          if (describeAddress(from) === name) receiver.disconnected(cause);
       },
       refused: (address, cause) => {
-        // Who was to declare nothing may have no right on SNS at all.
-        if (this.#mode !== "none") this.#signals.notice(unseen(address, cause));
+        // A process in mode `none` may have no permission on SNS at all.
+        if (this.#mode !== "none") this.#signals.notice(mayNotCheck(address, cause));
       },
     });
   }
 
   async open(): Promise<void> {
     try {
-      await this.#ask();
+      await this.#ping();
     } catch (error) {
       await this.close();
       throw asMessagingError("connecting to SQS", error);
@@ -111,14 +111,14 @@ export class Session {
     this.#subscriptions.start();
   }
 
-  /** Any answer will do, but one that refuses the credentials. */
-  async #ask(): Promise<void> {
+  /** Resolves for every answer, except one that refuses the credentials. */
+  async #ping(): Promise<void> {
     try {
       await this.clients.control.sqs.send(new ListQueuesCommand({ MaxResults: 1 }));
     } catch (error) {
-      const { code } = asMessagingError("asking SQS", error);
+      const { code } = asMessagingError("connecting to SQS", error);
       const denied = (error as { name?: string }).name?.startsWith("AccessDenied") === true;
-      // A role may well not be allowed to list.
+      // A role need not have the permission to list.
       if (!isAnswer(error) || (code === "unauthorized" && !denied)) throw error;
     }
   }
@@ -126,14 +126,14 @@ export class Session {
   #unanswered(cause: unknown): void {
     if (this.#down || this.#closed) return;
     this.#down = true;
-    this.#signals.down(asMessagingError("SQS cannot be reached, and is tried again", cause));
+    this.#signals.down(asMessagingError("SQS cannot be reached; reconnecting", cause));
     this.#probeLater();
   }
 
   #probeLater(): void {
     if (this.#closed) return;
     this.#probe = setTimeout(() => {
-      this.#ask().then(
+      this.#ping().then(
         () => this.#up(),
         () => this.#probeLater(),
       );
@@ -155,11 +155,16 @@ export class Session {
 
   async watch(of: QueueAddress | TopicAddress, watcher: Watcher<Message>): Promise<() => Promise<void>> {
     if (of.kind === "queue") {
-      const why = "a queue on SQS shows its messages only to those who take them";
+      const why = "SQS shows the messages of a queue only to its consumers";
       throw new MessagingError("unsupported", `${describeAddress(of)} cannot be watched: ${why}`);
     }
-    const place = await this.#registry.find(of);
-    const end = await watchTopic(this.clients, { topic: of.name, place, prefix: this.#settings.namePrefix, watcher });
+    const resource = await this.#registry.find(of);
+    const end = await watchTopic(this.clients, {
+      topic: of.name,
+      resource,
+      prefix: this.#settings.namePrefix,
+      watcher,
+    });
     this.#watches.add(end);
     return () => {
       this.#watches.delete(end);
@@ -177,14 +182,14 @@ export class Session {
       for (const index of batch.keys()) report(index, { status: "unknown", cause });
       return;
     }
-    this.#sender.send(to, batch, report);
+    this.#publisher.send(to, batch, report);
   }
 
   async receive(from: Source, options: ReceiveOptions, sink: DeliverySink<Message>): Promise<Receiver> {
     const { locator: url, fifo } = await this.#registry.find(from);
     const { leaseMs, waitSeconds, maxPolls } = this.#settings;
     const filter = options.subscription?.filter;
-    const receiver = new SqsReceiver(
+    const receiver: SqsReceiver = new SqsReceiver(
       {
         where: describeAddress(from),
         url,
@@ -200,22 +205,13 @@ export class Session {
         ...(filter === undefined ? {} : { wanted: wantedBy(filter) }),
         missing: () => this.#missing(from),
         unanswered: (cause) => this.#unanswered(cause),
-        congested: this.#congestion(from, url, fifo),
+        congested: this.#quotaCheck(from, url, fifo),
+        closed: () => this.#receivers.delete(receiver),
       },
       sink,
     );
     this.#receivers.set(receiver, from);
-    return {
-      leaseMs,
-      prefetch: (count) => receiver.prefetch(count),
-      settle: (batch) => receiver.settle(batch),
-      deadLetter: (token) => receiver.deadLetter(token),
-      extend: (batch) => receiver.extend(batch),
-      close: async () => {
-        await receiver.close();
-        this.#receivers.delete(receiver);
-      },
-    };
+    return receiver;
   }
 
   #redrivingOf(from: Source, url: string): Redriving | undefined {
@@ -247,7 +243,7 @@ export class Session {
     return log;
   }
 
-  /** Something was deleted while it was in use: made again where that is ours to do. Resolves with whether it stands. */
+  /** A resource was deleted during use: recreates it if allowed. Resolves with whether it exists. */
   async #missing(address: Address): Promise<boolean> {
     const topology = restorable(this.#created.topology);
     if (this.#closed) return false;
@@ -265,57 +261,57 @@ export class Session {
   async #restore(topology: Topology, address: Address): Promise<boolean> {
     if (await this.#reappears(address)) return true;
     if (this.#closed) return false;
-    const gone = `${describeAddress(address)} was gone, and is declared again`;
+    const gone = `${describeAddress(address)} was deleted; recreating it`;
     const others =
-      "with the subscriptions of this process. Consumers of other processes declare theirs within about a minute, and events that are published until then do not get to them";
+      "with the subscriptions of this process. Consumers of other processes declare theirs within about a minute; events published until then do not reach them";
     this.#signals.notice(new MessagingError("not-found", address.kind === "topic" ? `${gone}, ${others}` : gone));
     return this.#declareAgain(topology);
   }
 
-  /** Whether a topic exists again that this process only publishes to. */
+  /** Whether a topic that this process only publishes to exists again. */
   #isBack(topic: Address): Promise<boolean> {
     const name = describeAddress(topic);
-    const seeking = this.#sought.get(name) ?? this.#seek(topic).finally(() => this.#sought.delete(name));
-    this.#sought.set(name, seeking);
-    return seeking;
+    const check = this.#topicChecks.get(name) ?? this.#checkTopic(topic).finally(() => this.#topicChecks.delete(name));
+    this.#topicChecks.set(name, check);
+    return check;
   }
 
-  async #seek(topic: Address): Promise<boolean> {
+  async #checkTopic(topic: Address): Promise<boolean> {
     if (await this.#reappears(topic)) return true;
     if (this.#closed) return false;
-    const gone = `${describeAddress(topic)} was gone from AWS, with all of its subscriptions`;
+    const gone = `${describeAddress(topic)} was deleted, with all its subscriptions`;
     const why =
-      "SNS would confirm events to a new one, and no subscription would get them. So it is not made here, and events are refused";
-    const next = "its consumers declare it again within about a minute, or start one of them";
+      "SNS would confirm events to a new topic, and no subscription would get them. So this process does not recreate it, and events are refused";
+    const next = "its consumers declare it again within about a minute; if none runs, start one";
     this.#signals.notice(new MessagingError("not-found", `${gone}. ${why}; ${next}`));
     return false;
   }
 
   /**
-   * Whether it stands after all. AWS may say for a moment that there is no such queue, and so does a server that takes
-   * requests before it has its queues back: one made in that moment is replaced, with all that was sent to it.
+   * Whether it exists after all. AWS may report a queue as missing for a moment, and so does a server that starts
+   * before it has loaded its queues. A queue that is created in that moment would be replaced, with all its messages.
    */
   #reappears(address: Address): Promise<boolean> {
-    const look = (): Promise<boolean> => {
+    const check = (): Promise<boolean> => {
       this.#registry.forget(address);
       return this.#registry.find(address).then(
         () => true,
         () => false,
       );
     };
-    return reappears(look, () => this.#closed);
+    return reappears(check, () => this.#closed);
   }
 
   async #resubscribe(address: SubscriptionAddress): Promise<void> {
     const topology = restorable(this.#created.topology);
     if (!declares(topology, address)) return;
-    const gone = `${describeAddress(address)} was gone from SNS, and is declared again`;
-    const lost = "events that were published meanwhile did not get to it; find out who removed it, or its topic";
+    const gone = `${describeAddress(address)} was deleted on SNS; recreating it`;
+    const lost = "events published meanwhile did not reach it; find out who deleted it, or its topic";
     this.#signals.notice(new MessagingError("not-found", `${gone}: ${lost}`));
     await this.#declareOnce(() => this.#declareAgain(topology));
   }
 
-  /** Resolves with whether all of it stands. */
+  /** Resolves with whether everything exists. */
   async #declareAgain(topology: Topology): Promise<boolean> {
     try {
       const problems = await this.#keeper.declare(topology);
@@ -327,29 +323,29 @@ export class Session {
     }
   }
 
-  /** Looks now and then, and says until the next look what was seen at the last. */
-  #congestion(from: Address, url: string, fifo: boolean): () => Promise<MessagingError | undefined> {
+  /** Checks the quota from time to time, and returns the last result in between. */
+  #quotaCheck(from: Address, url: string, fifo: boolean): () => Promise<MessagingError | undefined> {
     let next = performance.now() + CONGESTION_CHECK_MS;
-    let seen: MessagingError | undefined;
+    let last: MessagingError | undefined;
     return async () => {
-      if (performance.now() < next) return seen;
+      if (performance.now() < next) return last;
       next = performance.now() + CONGESTION_CHECK_MS;
-      seen = await this.#atQuota(from, url, fifo).catch(() => undefined);
-      return seen;
+      last = await this.#atQuota(from, url, fifo).catch(() => undefined);
+      return last;
     };
   }
 
   async #atQuota(from: Address, url: string, fifo: boolean): Promise<MessagingError | undefined> {
     const { ready, unsettled = 0 } = await this.#depthOf(from, url);
-    if (ready === 0 || unsettled < MOST_IN_FLIGHT[fifo ? "fifo" : "standard"]) return undefined;
-    const quota = `SQS hands out no more at its quota${fifo ? ", and nothing of a group that is in flight" : ""}`;
+    if (ready === 0 || unsettled < MAX_IN_FLIGHT[fifo ? "fifo" : "standard"]) return undefined;
+    const quota = `SQS delivers no more at its quota${fifo ? ", and nothing of a message group in flight" : ""}`;
     return new MessagingError(
       "overloaded",
-      `${describeAddress(from)} has ${unsettled} messages in flight and brings nothing: ${quota}; settle some, or use fewer consumers with smaller windows`,
+      `${describeAddress(from)} has ${unsettled} messages in flight, and polls return none: ${quota}; settle some, or use fewer consumers with a smaller prefetch`,
     );
   }
 
-  /** A queue's URL or a topic's ARN, which hold the account. */
+  /** A queue's URL or a topic's ARN: both contain the account. */
   async identities(of: Address): Promise<readonly unknown[]> {
     return [(await this.#registry.find(of)).locator];
   }
@@ -361,7 +357,7 @@ export class Session {
       return await this.#depthOf(of, locator);
     } catch (error) {
       this.#registry.forget(of);
-      throw asMessagingError(`asking for the depth of ${describeAddress(of)}`, error);
+      throw asMessagingError(`reading the depth of ${describeAddress(of)}`, error);
     }
   }
 
@@ -373,7 +369,7 @@ export class Session {
       const pages = paginateListQueues({ client: this.clients.control.sqs, pageSize: 1_000 }, options);
       for await (const { QueueUrls = [] } of pages) {
         for (const url of QueueUrls) {
-          const name = readName(url.slice(url.lastIndexOf("/") + 1), namePrefix);
+          const name = addressNameOf(url.slice(url.lastIndexOf("/") + 1), namePrefix);
           if (name !== undefined) names.push(name);
         }
       }
@@ -406,22 +402,22 @@ export class Session {
   }
 }
 
-/** What a filter lets through: what was sent to the subscription itself is a copy, and not for the filter to judge. */
+/** Applies a filter. Messages that were sent to the subscription itself are copies and always pass. */
 function wantedBy(filter: string): (message: IncomingMessage<Message>) => boolean {
   return ({ routingKey, native }) => !isSurplus(filter, routingKey) || isDirect(native);
 }
 
 /**
- * What may be made again in the middle of work. A topic without the subscriptions that it had is none of it: SNS confirms
- * every event to it, without a subscription. Here it is made again for a subscription of this process alone.
+ * The part of a topology that may be recreated during use. A topic is included only for a subscription of this process:
+ * SNS confirms events to a topic without subscriptions, and they are lost.
  */
 function restorable(topology: Topology): Topology {
   const subscribed = new Set(topology.subscriptions.map(({ address }) => address.topic));
   return { ...topology, topics: topology.topics.filter(({ address }) => subscribed.has(address.name)) };
 }
 
-function unseen(address: SubscriptionAddress, cause: MessagingError): MessagingError {
-  const what = `whether SNS still has ${describeAddress(address)} cannot be seen: without it no event arrives, and nothing says so`;
+function mayNotCheck(address: SubscriptionAddress, cause: MessagingError): MessagingError {
+  const what = `this process may not check whether SNS still has ${describeAddress(address)}: if it is deleted, no event arrives and no error is reported`;
   return new MessagingError("unauthorized", `${what}; allow sns:ListTopics and sns:ListSubscriptionsByTopic`, {
     cause,
   });

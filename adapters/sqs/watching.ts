@@ -17,47 +17,47 @@ import { asCause, asMessagingError } from "./errors.ts";
 import { decodeMessage } from "./message-codec.ts";
 import { FIFO, underPrefix } from "./names.ts";
 import { EarlyPolls } from "./receiver.ts";
-import type { Place } from "./registry.ts";
+import type { AwsResource } from "./registry.ts";
 import { queuePolicy } from "./topology/queues.ts";
 
 const WAIT_SECONDS = 2;
-/** So that a queue that nobody could remove, because its process was killed, holds little. */
+/** Short, so that the queue of a killed process keeps little. */
 const RETENTION_SECONDS = "300";
-const MOST_FAILURES = 5;
+const MAX_FAILURES = 5;
 
-/** What is watched, and for whom. */
+/** A watched topic. */
 interface SqsWatch {
   readonly topic: string;
-  readonly place: Place;
-  /** What the name of the queue begins with. */
+  readonly resource: AwsResource;
+  /** The prefix of the queue's name. */
   readonly prefix: string;
   readonly watcher: Watcher<Message>;
 }
 
-/** Shows what is published to an SNS topic, by a queue of its own, which is removed with its subscription at the end. */
+/** Shows the events of an SNS topic through a temporary queue, which is deleted with its subscription at the end. */
 export async function watchTopic(
   clients: Clients,
-  { topic, place, prefix, watcher }: SqsWatch,
+  { topic, resource, prefix, watcher }: SqsWatch,
 ): Promise<() => Promise<void>> {
   const { sqs, sns } = clients.control;
   const where = `watching topic "${topic}"`;
   const removals: (() => Promise<unknown>)[] = [];
   const removeAll = async (): Promise<void> => {
-    // What was made last first: nothing is to be delivered to a queue that is gone.
+    // In reverse order: nothing should be delivered to a deleted queue.
     for (const remove of removals.splice(0).reverse()) await remove();
   };
   try {
     // No destination's name ends in a single `_`.
     const own = underPrefix(prefix, `anybroker-tail-${randomUUID().slice(0, 8)}_`);
-    const QueueName = own + (place.fifo ? FIFO : "");
-    const fifo: Record<string, string> = place.fifo ? { FifoQueue: "true" } : {};
+    const QueueName = own + (resource.fifo ? FIFO : "");
+    const fifo: Record<string, string> = resource.fifo ? { FifoQueue: "true" } : {};
     const Attributes = { MessageRetentionPeriod: RETENTION_SECONDS, ...fifo };
     const { QueueUrl = "" } = await sqs.send(new CreateQueueCommand({ QueueName, Attributes }));
     removals.push(() => sqs.send(new DeleteQueueCommand({ QueueUrl })));
-    const arn = await queueArn(clients, QueueUrl, place.locator);
+    const arn = await queueArn(clients, QueueUrl, resource.locator);
     const { SubscriptionArn } = await sns.send(
       new SubscribeCommand({
-        TopicArn: place.locator,
+        TopicArn: resource.locator,
         Protocol: "sqs",
         Endpoint: arn,
         Attributes: { RawMessageDelivery: "true" },
@@ -78,7 +78,7 @@ export async function watchTopic(
       await removeAll().catch((error: unknown) => {
         throw new MessagingError(
           "refused",
-          `${QueueName} and its subscription could not be removed; remove them by hand`,
+          `${QueueName} and its subscription could not be deleted; delete them manually`,
           { cause: asCause(error) },
         );
       });
@@ -100,7 +100,7 @@ async function poll(clients: Clients, QueueUrl: string, watcher: Watcher<Message
   const early = new EarlyPolls(WAIT_SECONDS);
   for (let failures = 0; !ended.aborted; ) {
     try {
-      const begun = performance.now();
+      const startedAt = performance.now();
       const { Messages = [] } = await clients.polling.send(
         new ReceiveMessageCommand({
           QueueUrl,
@@ -111,15 +111,15 @@ async function poll(clients: Clients, QueueUrl: string, watcher: Watcher<Message
         }),
       );
       failures = 0;
-      const pauseMs = early.pauseMs(performance.now() - begun, Messages.length);
-      // Ended sooner by whoever watches no more.
+      const pauseMs = early.pauseMs(performance.now() - startedAt, Messages.length);
+      // Ended early by the abort when the watch ends.
       if (pauseMs > 0) await wait(pauseMs, undefined, { signal: ended }).catch(() => {});
       if (Messages.length === 0 || ended.aborted) continue;
       await watcher.seen(Messages.map((message) => ({ token: undefined, ...decodeMessage(message) })));
       const Entries = Messages.map(({ ReceiptHandle }, index) => ({ Id: String(index), ReceiptHandle }));
       await clients.control.sqs.send(new DeleteMessageBatchCommand({ QueueUrl, Entries }));
     } catch (error) {
-      if (++failures >= MOST_FAILURES) throw error;
+      if (++failures >= MAX_FAILURES) throw error;
     }
   }
 }

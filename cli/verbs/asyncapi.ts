@@ -8,27 +8,27 @@ import { verb } from "../verb.ts";
 export const asyncapi = verb({
   name: "asyncapi",
   summary: "Describe the destinations as an AsyncAPI 3.0 document",
-  teaches: `Writes an AsyncAPI 3.0 document of the destinations: channels, operations, and messages with JSON Schema as far as their schemas tell it. With a broker it has the broker's bindings, and the names that stand on it. Connects to nothing. The same destinations give the same document, byte for byte, so that it can be kept under version control.`,
+  teaches: `Writes an AsyncAPI 3.0 document: channels, operations, and messages with JSON Schema as far as schemas tell. With a broker it has the broker's bindings and names. Connects to nothing. The same destinations give the same bytes.`,
   positionals: {
     destinations: { type: "string", array: true, describe: "Default: all of the configuration" },
   },
   options: {
-    title: { type: "string", demandOption: true, describe: "What the document is called" },
-    "document-version": { type: "string", default: "1.0.0", describe: "The version of what it describes" },
-    payload: { choices: ["input", "output"], default: "input", describe: "What is sent, or what handlers get" },
-    plain: { type: "boolean", default: false, describe: "Without a broker: names as declared, and no bindings" },
-    out: { type: "string", describe: "The file to write; else it is printed" },
+    title: { type: "string", demandOption: true, describe: "The title of the document" },
+    "document-version": { type: "string", default: "1.0.0", describe: "The version of the application" },
+    payload: { choices: ["input", "output"], default: "input", describe: "What publishers send, or what handlers get" },
+    plain: { type: "boolean", default: false, describe: "Without a broker: declared names, no bindings" },
+    out: { type: "string", describe: "The file to write. Default: stdout" },
   },
   examples: [
     ["asyncapi --title Shop --out asyncapi.json", "with the names and bindings of the configuration's broker"],
     ["asyncapi --title Shop --plain", "of the declarations alone"],
   ],
-  json: { document: "the AsyncAPI document", out: "the file that was written; null if none was" },
+  json: { document: "", out: "" },
   exits: {
-    data: "a destination has a name that the broker cannot carry",
-    "cannot-create": "the file cannot be written",
-    unavailable: "the client of the broker is not installed",
-    configuration: "two destinations contradict each other",
+    data: "a name that the broker cannot carry",
+    "cannot-create": "",
+    unavailable: "",
+    configuration: "",
   },
   async run({ destinations = [], title, "document-version": version, payload, plain, out }, frame) {
     if (title.trim() === "") throw new CommandError("usage", "--title takes a text that is not empty");

@@ -18,23 +18,23 @@ const CONTENTS = ["messages", "dead-letters"] as const satisfies readonly Bridge
 export const bridge = verb({
   name: "bridge",
   summary: "Move messages from one broker to another",
-  teaches: `Moves the messages of a queue or subscription to another broker, with their ids, keys, headers, and order per key. A message leaves the old broker only when the new one has confirmed it: a crash in between leaves it on both, under the same id, and loses none. What the new broker refuses stays where it was, and is told. Ctrl-C finishes what is under way; the same command goes on.
+  teaches: `Moves messages to another broker, with ids, keys, headers and order per key. A message leaves the source after the target has confirmed it: a crash leaves it on both, under one id. Messages that the target refuses stay, and are reported. After Ctrl-C the same command continues.
 
-Others may consume from the source meanwhile, but not from an ordered one. Nothing is created: the target has to stand.`,
+Other consumers may share an unordered source only. The target has to exist.`,
   positionals: {
     source: {
       type: "string",
       demandOption: true,
-      describe: "What is moved: orders, queue:orders, topic:order.placed/billing",
+      describe: "What to move: orders, queue:orders, topic:order.placed/billing",
     },
-    target: { type: "string", describe: "Where to; else what has the same name on the other broker" },
+    target: { type: "string", describe: "Default: the same name on the target broker" },
   },
   options: {
-    from: { type: "string", describe: "The broker that has the messages; else --broker" },
+    from: { type: "string", describe: "The source broker. Default --broker" },
     to: { type: "string", demandOption: true, describe: "The broker to move them to" },
-    content: { choices: CONTENTS, default: "messages", describe: "Or what was set apart" },
-    follow: { type: "boolean", default: false, describe: "Go on when the source is empty, until Ctrl-C" },
-    rate: { type: "number", describe: "How many per second, at most" },
+    content: { choices: CONTENTS, default: "messages", describe: "What to move" },
+    follow: { type: "boolean", default: false, describe: "Continue when the source is empty, until Ctrl-C" },
+    rate: { type: "number", describe: "The most per second" },
     "dry-run": { type: "boolean", default: false, describe: "Only look at both ends" },
     yes: { type: "boolean", default: false, alias: "y", describe: "Do not ask" },
   },
@@ -44,20 +44,20 @@ Others may consume from the source meanwhile, but not from an ordered one. Nothi
     ["bridge orders --to new --content dead-letters", "what is dead, to the dead letters there"],
   ],
   json: {
-    from: "the old broker as it was chosen, without secrets",
-    to: "the new one",
-    source: "what is moved: `orders`, `order.placed..billing.dlq`",
-    target: "where to",
-    dryRun: "whether nothing was moved because of `--dry-run`",
-    standing: "how many stood at the source before",
+    from: "",
+    to: "",
+    source: "",
+    target: "",
+    dryRun: "",
+    standing: "messages on the source before",
     result:
-      "null with `--dry-run`; else `end` (`drained`, `stopped`, `failed`), `moved`, `repeated`, `left`, `filtered`, `leftMessages` (`id`, `code`, `message`; the first 100), `durationMs`, `error` (null, or `code` and `message`)",
+      "`end` (`drained`, `stopped`, `failed`), `moved`, `repeated`, `left`, `filtered`, `leftMessages` (the first 100), `durationMs`, `error`",
   },
   exits: {
-    partly: "it was stopped, or some messages were left where they stood",
-    "not-found": "the source or the target is not there",
-    unavailable: "a broker cannot be reached",
-    "not-allowed": "a broker refuses the login or a right, or the answer was no",
+    partly: "",
+    "not-found": "",
+    unavailable: "",
+    "not-allowed": "",
   },
   async run(given, frame) {
     const { configuration, context, secrets } = frame;

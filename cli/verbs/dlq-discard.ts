@@ -10,17 +10,17 @@ import { planOrResume, RUN_OPTIONS } from "./dlq-replay.ts";
 export const dlqDiscard = verb({
   name: "dlq discard",
   summary: "Remove dead letters, kept in an archive first",
-  teaches: `Plans first, and asks. Each entry is written to the archive (a file of JSON lines, readable by its owner only, flushed to the disk) with everything that makes the message again, and removed from the broker then. Say which: "all", or a filter as "dlq ls" takes it.`,
+  teaches: `Plans, asks, writes each entry to the archive (JSON lines for the owner only, flushed to the disk) with all that makes the message again, and then removes it. Choose by "all" or a filter.`,
   positionals: { destination: WHOSE, filter: FILTER },
   options: {
     ...RUN_OPTIONS,
-    archive: { type: "string", describe: "The file to keep them in, which is added to; not needed with --dry-run" },
+    archive: { type: "string", describe: "The file to append them to; not needed with --dry-run" },
   },
   examples: [
     ["dlq discard orders 'error = RangeError' --archive orders.discarded.jsonl", "asks, and does it"],
     ["dlq discard orders 'age > 30d' --archive old.jsonl --yes", "for a job at night"],
   ],
-  json: { ...DLQ_JSON, ...RUN_JSON, archive: "the file in which they are kept; null with `--dry-run`" },
+  json: { ...DLQ_JSON, ...RUN_JSON, archive: "" },
   exits: { ...DLQ_EXITS, ...RUN_EXITS },
   async run(given, frame) {
     const { destination, archive: file, limit, rate, "dry-run": dryRun } = given;

@@ -1,5 +1,5 @@
 import { systemRandom } from "../../core/clock.ts";
-import { jsonCodec } from "../../core/json-codec.ts";
+import { jsonCodec } from "../../core/codec.ts";
 import { messageIds } from "../../core/message-ids.ts";
 import { encodeMessage } from "../../core/publish/encode-message.ts";
 import {
@@ -21,17 +21,17 @@ import { verb } from "../verb.ts";
 export const dlqEdit = verb({
   name: "dlq edit",
   summary: "Send an edited copy of one dead letter in its place",
-  teaches: `Sends a copy with another body, under an id of its own, back to where the dead letter came from, and removes the dead letter when the broker has confirmed the copy. The new body is JSON, checked by the schema. The same edit of the same entry always gets the same id, so that trying again after a crash is a duplicate and no second message. Many are edited at once by "dlq replay" with --patch or --script.`,
+  teaches: `Sends a copy with a new body under a new id to the original place, and removes the dead letter after the confirm. The body is JSON, checked by the schema. The same edit of an entry always has the same id: a second try is a duplicate.`,
   positionals: {
     destination: WHOSE,
     id: { type: "string", demandOption: true, describe: "The id of the entry, or of the message" },
     message: { type: "string", describe: "The new body; or --file" },
   },
   options: {
-    file: { type: "string", describe: "A file with the new body; - is stdin" },
-    text: { type: "boolean", default: false, describe: "The body is a text, and no JSON" },
-    "max-replays": { type: "number", describe: "Refuse what was sent back so often; else 3" },
-    incomplete: { type: "boolean", default: false, describe: "Also if it lost headers on its way here" },
+    file: { type: "string", describe: "Read it from a file; - is stdin" },
+    text: { type: "boolean", default: false, describe: "The body is text, not JSON" },
+    "max-replays": { type: "number", describe: "Refuse a message with this many replays. Default 3" },
+    incomplete: { type: "boolean", default: false, describe: "Also with lost headers" },
     "dry-run": { type: "boolean", default: false, describe: "Only check the new body" },
     yes: { type: "boolean", default: false, alias: "y", describe: "Do not ask" },
   },
@@ -41,16 +41,16 @@ export const dlqEdit = verb({
   ],
   json: {
     ...DLQ_JSON,
-    dryRun: "whether nothing was sent because of `--dry-run`",
-    entry: "the dead letter as it was",
-    id: "the id of the copy; null with `--dry-run`",
-    editedFrom: "the id of the message that it is a copy of",
+    dryRun: "",
+    entry: "before the edit",
+    id: "of the copy",
+    editedFrom: "",
   },
   exits: {
     ...DLQ_EXITS,
-    data: "the new body is no JSON, or the schema refuses it; the dead letter stands as before",
-    "not-found": "there is no such dead letter, or no such destination",
-    configuration: "several dead letters have that id: take the id of an entry",
+    data: "the dead letter is unchanged",
+    "not-found": "",
+    configuration: "several entries: take the id of one",
   },
   async run(given, frame) {
     const { destination, message, file } = given;

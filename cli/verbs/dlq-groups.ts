@@ -27,9 +27,7 @@ const LONGEST_ERROR = 80;
 export const dlqGroups = verb({
   name: "dlq groups",
   summary: "What failed in the same way, counted",
-  teaches: `Counts dead letters by the fingerprint of their failure: destination, error class, and message with ids, numbers and times taken out. The largest group comes first. A group's name is for filters: "group = 1f2ba8a7d0a5".
-
-Without a destination it goes over all of the configuration, else over all that stand on the broker (on RabbitMQ with managementUrl).`,
+  teaches: `Counts dead letters by the fingerprint of their failure: destination, error class, and message without ids, numbers and times. Filters take the group: "group = 1f2ba8a7d0a5". Without a destination it covers the configuration, else the broker (RabbitMQ: with managementUrl).`,
   positionals: {
     destination: { type: "string", describe: `${WHOSE.describe}. Default: all of them` },
     filter: FILTER,
@@ -41,14 +39,14 @@ Without a destination it goes over all of the configuration, else over all that 
   ],
   json: {
     ...DLQ_JSON,
-    destination: "whose dead letters: `orders`, `order.placed..billing`; null for all",
+    destination: "",
     groups:
-      "the groups, the largest first: `group`, `destination`, `errorClass`, `error`, `count`, `firstFailedAt`, `lastFailedAt`, `example` (an entry)",
-    others: "how many belong to none of the first 1,000 groups of a destination",
-    problems: "without a destination: those that could not be looked at (`destination`, `code`, `message`)",
+      "`group`, `destination`, `errorClass`, `error`, `count`, `firstFailedAt`, `lastFailedAt`, `example` (an entry)",
+    others: "how many are in later groups than the first 1,000",
+    problems: "destinations that could not be read",
     ...LOOK_JSON,
   },
-  exits: { ...DLQ_EXITS, "not-found": "the destination is not there; or nothing of anybroker's stands on the broker" },
+  exits: { ...DLQ_EXITS, "not-found": "" },
   async run({ destination, filter }, frame) {
     const text = filterText(filter);
     if (destination === undefined) return ofAll(frame, text);

@@ -25,13 +25,13 @@ const LONGEST_BODY = 60;
 export const dlqLs = verb({
   name: "dlq ls",
   summary: "List dead letters",
-  teaches: `Lists the dead letters of a queue or subscription, those that failed first before the others, a page at a time. Nothing is consumed; on RabbitMQ and SQS they are held while they are looked at, and others do not see them meanwhile.
+  teaches: `Lists dead letters, oldest failure first, by page. Consumes nothing, but RabbitMQ and SQS hide them from other readers meanwhile.
 
-A filter is conditions with "and" between them: reason, error, key, id, group, header.<name> with = != ~ (holds) !~ in (…); attempts, replays, age and time with < <= > >=; since and until a time. Quote < and > for the shell.`,
+A filter is conditions joined by "and": reason, error, key, id, group, header.<name> with = != ~ (contains) !~ in (…); attempts, replays, age, time with < <= > >=; since and until a time. Quote < and > for the shell.`,
   positionals: { destination: WHOSE, filter: FILTER },
   options: {
-    limit: { type: "number", default: 50, describe: "The most entries on the page, 1000 at most" },
-    cursor: { type: "string", describe: "Where the page before ended: its next" },
+    limit: { type: "number", default: 50, describe: "Entries on the page, 1000 at most" },
+    cursor: { type: "string", describe: "The next of the page before" },
   },
   examples: [
     ["dlq ls orders", "the first 50"],
@@ -40,8 +40,8 @@ A filter is conditions with "and" between them: reason, error, key, id, group, h
   ],
   json: {
     ...DLQ_JSON,
-    entries: "the entries, as docs/dead-letters.md has them",
-    next: "for `--cursor`, to list the next page; null on the last",
+    entries: "[as here](dead-letters.md#an-entry)",
+    next: "for `--cursor`; null on the last page",
     ...LOOK_JSON,
   },
   exits: DLQ_EXITS,

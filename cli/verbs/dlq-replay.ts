@@ -21,41 +21,41 @@ import { verb } from "../verb.ts";
 
 /** The options of commands that run a plan. */
 export const RUN_OPTIONS = {
-  limit: { type: "number", describe: "The most, of those that failed first" },
-  rate: { type: "number", describe: "How many per second, at most; kept with the plan" },
-  "dry-run": { type: "boolean", default: false, describe: "Only plan, and tell the plan" },
+  limit: { type: "number", describe: "The most, oldest failure first" },
+  rate: { type: "number", describe: "The most per second" },
+  "dry-run": { type: "boolean", default: false, describe: "Only show the plan" },
   "plan-file": {
     type: "string",
-    describe: "Where to keep the plan, and the journal beside it; else in anybroker-runs",
+    describe: "Where to keep plan and journal. Default: in anybroker-runs",
   },
-  resume: { type: "string", describe: "Take up a plan that was kept, for what is left of it" },
+  resume: { type: "string", describe: "Continue a kept plan" },
   yes: { type: "boolean", default: false, alias: "y", describe: "Do not ask" },
 } as const;
 
 export const dlqReplay = verb({
   name: "dlq replay",
   summary: "Send dead letters back",
-  teaches: `Plans first: how many, where to, what is left alone and why. Then it asks, and sends each back as a copy that the broker confirms, and removes it: duplicated at worst, never lost. A subscription's go to that subscription, not to the topic.
+  teaches: `Plans, asks, sends each back as a confirmed copy, and then removes it: duplicated at worst, never lost. Dead letters of a subscription go to that subscription only. Choose by "all" or a filter.
 
-Say which: "all", or a filter as "dlq ls" takes it. --ramp sends 1, 10, 100 and so on; after each step it waits until what it sent is handled, and watches then whether it comes back dead. --patch or --script edits each on its way, under an id of its own.
+--ramp sends 1, 10, 100 and so on. After each step it waits until the messages are handled, and watches whether they come back dead. --patch or --script edits each under a new id.
 
-Ctrl-C finishes what is under way. The plan is kept in a file with its rate, ramp and patch, and --resume goes on with it, also after a crash; what is given again with --resume counts from then on. Beside it is a journal with a line for each message: "dlq report" shows both.`,
+The plan is kept in a file with rate, ramp and patch, for --resume after Ctrl-C or a crash. Options given with --resume replace the kept ones. "dlq report" shows the run.`,
   positionals: { destination: WHOSE, filter: FILTER },
   options: {
     ...RUN_OPTIONS,
     ...EDIT_OPTIONS,
-    to: { type: "string", describe: "Another destination than the one they came from" },
-    "max-replays": { type: "number", describe: "Leave alone what was sent back so often; else 3" },
-    incomplete: { type: "boolean", default: false, describe: "Also those that lost headers on their way here" },
-    ramp: { type: "boolean", describe: "Few first, more when they do not come back; --no-ramp ends that of a plan" },
-    "ramp-first": { type: "number", describe: "With --ramp: how many first; else 1" },
-    "ramp-factor": { type: "number", describe: "With --ramp: times how much for each step; else 10" },
+    to: { type: "string", describe: "Another destination than the original one" },
+    "max-replays": { type: "number", describe: "Leave out messages with this many replays. Default 3" },
+    incomplete: { type: "boolean", default: false, describe: "Also with lost headers" },
+    ramp: { type: "boolean", describe: "Few first, then more; --no-ramp ends a kept ramp" },
+    "ramp-first": { type: "number", describe: "The first step. Default 1" },
+    "ramp-factor": { type: "number", describe: "Growth per step. Default 10" },
     "ramp-watch": {
       type: "string",
-      describe: "With --ramp: how long each step is watched once it is handled; else 30s",
+      describe: "How long to watch a handled step. Default 30s",
     },
-    "ramp-backlog": { type: "string", describe: "With --ramp: how long to wait until a step is handled; else 10m" },
-    tolerate: { type: "number", describe: "With --ramp: how many may come back; else 0" },
+    "ramp-backlog": { type: "string", describe: "How long handling a step may take. Default 10m" },
+    tolerate: { type: "number", describe: "How many may come back. Default 0" },
   },
   examples: [
     ["dlq replay orders all --dry-run", "what would happen"],

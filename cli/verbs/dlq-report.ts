@@ -18,30 +18,30 @@ const FEW = 20;
 export const dlqReport = verb({
   name: "dlq report",
   summary: "What replays and discards did, message by message",
-  teaches: `Reads the plan of a run and its journal, which "dlq replay" and "dlq discard" keep in the folder anybroker-runs (or beside --plan-file): what was planned, by whom and when, how each group ended, and what became of each message. It asks no broker. Without a run it lists those of the folder.
+  teaches: `Reads plan and journal of a run, without a broker: what was planned, by whom and when, and the outcome of each group and message. Without a run it lists the runs in anybroker-runs.
 
-What came back later than the run watched is not in its journal: "dlq groups" with the filter header.anybroker-replay-run = <run> shows what stands now.`,
+For messages that came back after the watch, use "dlq groups" with the filter header.anybroker-replay-run = <run>.`,
   positionals: {
     run: {
       type: "string",
-      describe: "A plan file, or the id of a run in anybroker-runs or its beginning. Default: list them",
+      describe: "A plan file, or the id of a run or its beginning",
     },
   },
-  options: { messages: { type: "boolean", default: false, describe: "List every message, also of many" } },
+  options: { messages: { type: "boolean", default: false, describe: "List every message, also more than 20" } },
   examples: [
     ["dlq report", "the runs that were kept here"],
     ["dlq report 019a5a3e --messages", "one of them, for those who have to know"],
     ["dlq report anybroker-runs/replay-019a5a3e.json --json", "for a program"],
   ],
   json: {
-    runs: "without a run: `file`, `run`, `action`, `source`, `plannedAt`, `plannedBy`, `count`, `outcomes`, `open`, `stopped`; else empty",
+    runs: "without a run: `file`, `run`, `action`, `source`, `plannedAt`, `plannedBy`, `count`, `outcomes`, `open`, `stopped`",
     report:
-      "null without a run; else `run`, `action`, `source`, `filter`, `plannedAt`, `plannedBy`, `count`, `rate`, `ramp`, `edited`, `destinations`, `refused`, `parts` (`by`, `begunAt`, `endedAt`, `stopped`), `outcomes` (`replayed`, `edited`, `discarded`, `failed`, `left`, `missing`, `came-back`), `open`, `groups` (`group`, `errorClass`, `error`, `planned` and the outcomes) and `messages` (`id`, `messageId`, `group`, `outcome`, `at`, `by`, `detail`, `cameBack`)",
+      "with a run: `run`, `action`, `source`, `filter`, `plannedAt`, `plannedBy`, `count`, `rate`, `ramp`, `edited`, `destinations`, `refused`, `parts` (`by`, `begunAt`, `endedAt`, `stopped`), `outcomes`, `open`, `groups`, `messages` (`id`, `messageId`, `group`, `outcome`, `at`, `by`, `detail`, `cameBack`)",
   },
   exits: {
-    "no-input": "the plan or the journal cannot be read",
-    "not-found": "no run that was kept here has that id",
-    data: "the file holds no plan",
+    "no-input": "",
+    "not-found": "",
+    data: "",
   },
   async run({ run, messages }, frame) {
     if (run === undefined) return listed(frame);

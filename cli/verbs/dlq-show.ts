@@ -21,15 +21,15 @@ const LARGEST_BODY = 16 * 1024 * 1024;
 export const dlqShow = verb({
   name: "dlq show",
   summary: "Show one dead letter, with its body",
-  teaches: `Shows everything about a dead letter: why it is dead, since when, its headers and its body. The id is the entry's or the message's; of one message there may be several entries. Control characters are shown as escapes, so that no body can play tricks with the terminal.`,
+  teaches: `Shows reason, times, headers and body, with control characters as escapes. A message id can match several entries.`,
   positionals: {
     destination: WHOSE,
     id: { type: "string", demandOption: true, describe: "The id of the entry, or of the message" },
   },
   options: {},
   examples: [["dlq show orders Zx0fJ0oY5vZ5k8h1kq3b2A", "one of those that dlq ls listed"]],
-  json: { ...DLQ_JSON, entries: "the entries with that id, with their whole bodies; 20 at most", ...LOOK_JSON },
-  exits: { ...DLQ_EXITS, "not-found": "there is no such dead letter, or no such destination" },
+  json: { ...DLQ_JSON, entries: "20 at most, with whole bodies", ...LOOK_JSON },
+  exits: { ...DLQ_EXITS, "not-found": "" },
   run: async ({ destination, id: given }, frame) =>
     withDeadLetters(frame, destination, async (open) => {
       const { dead, label, target } = open;

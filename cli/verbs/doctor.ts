@@ -11,39 +11,38 @@ import { type Ended, verb } from "../verb.ts";
 export const doctor = verb({
   name: "doctor",
   summary: "Connect, check rights, version, limits and topology; or compare two brokers",
-  teaches: `Connects to the broker, asks who it is, looks for every destination and counts its messages, and tells for each what it becomes on that broker and which of its guarantees the broker gives itself (native), anybroker adds (emulated), or nobody can give (unsupported: refused at start). It sends nothing and takes nothing; the rights to write and to consume can therefore not be proven here, and are told as unknown. Without a configuration it looks at what it finds on the broker (on RabbitMQ with managementUrl).
+  teaches: `Connects, checks that every destination exists, counts its messages, and shows which guarantees the broker gives itself (native), anybroker adds (emulated), or start refuses (unsupported). Sends and consumes nothing, so these rights stay unknown. Without a configuration it covers what the broker has (RabbitMQ: with managementUrl).
 
-With --plan it connects to nothing, and says what a move to another broker would mean for these destinations: what the other refuses, and what it does otherwise. That is the first question of a migration.`,
+--plan compares two brokers: what the target broker refuses, and does otherwise.`,
   positionals: {
     destinations: { type: "string", array: true, describe: "Default: all of the configuration, else of the broker" },
   },
   options: {
-    plan: { type: "boolean", default: false, describe: "Compare two brokers, offline" },
-    from: { type: "string", describe: "With --plan: the broker now; else --broker" },
-    to: { type: "string", describe: "With --plan: the broker to move to" },
+    plan: { type: "boolean", default: false, describe: "Compare two brokers offline" },
+    from: { type: "string", describe: "The source broker. Default --broker" },
+    to: { type: "string", describe: "The target broker" },
   },
   examples: [
     ["doctor", "is everything there, and what does this broker give?"],
     ["doctor --plan --from sqs://eu-central-1 --to kafka://localhost", "what would change on Kafka?"],
   ],
   json: {
-    broker: "the broker as it was chosen, without secrets",
-    adapter: "what kind of broker it is",
-    version: "the server's version; null where it is not told, and with `--plan`",
-    servers: "how many servers there are; null where it is not told, and with `--plan`",
-    checks: "what was tried: `check`, `status` (`ok`, `failed`, `unknown`), `message`; empty with `--plan`",
-    capabilities: "each capability by name: `support` (`native`, `emulated`, `unsupported`) and `note`",
+    broker: "",
+    adapter: "",
+    version: "",
+    servers: "",
+    checks: "`check`, `status` (`ok`, `failed`, `unknown`), `message`",
+    capabilities: "by name: `support`, `note`",
     limits: "`maxMessageBytes`, `maxHeaders`, `maxHeaderBytes`, `priorities`",
     destinations:
-      "a list: `destination`, `physical` (`main`, `deadLetters`, `quarantine`), `asks` (`capability`, `support`), `standing` (null with `--plan`), `messages`, `deadLetters` and `deadLettersHeld` (counts; null where they are not known)",
-    problems: "what keeps the broker from carrying the destinations: `code` and `message`",
-    plan: "null without `--plan`; else `to` (the other broker), `adapter`, `differences` (`name`, `from`, `to`, `kind`: `lost`, `emulated` or `gained`, `askedBy`, `note`), `lost` (their names, as `migrate advance --accept` takes them) and `refused` (`code`, `message`)",
+      "`destination`, `physical` (`main`, `deadLetters`, `quarantine`), `asks` (`capability`, `support`), `standing`, `messages`, `deadLetters`, `deadLettersHeld`",
+    problems: "",
+    plan: "`to`, `adapter`, `differences` (`name`, `from`, `to`, `kind` `lost`, `emulated` or `gained`, `askedBy`, `note`), `lost` (names for `migrate advance --accept`), `refused`",
   },
   exits: {
-    unavailable:
-      "the broker cannot be reached, or cannot carry the destinations; with `--plan`: the other refuses some",
-    "not-allowed": "it refuses the login or a right",
-    configuration: "a destination is missing there, or is something else",
+    unavailable: "also with `--plan`: the target broker refuses some",
+    "not-allowed": "",
+    configuration: "",
   },
   async run({ destinations = [], plan, from, to }, frame) {
     const { destinations: known = [] } = frame.configuration;

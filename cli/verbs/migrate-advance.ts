@@ -14,16 +14,16 @@ import { verb } from "../verb.ts";
 export const migrateAdvance = verb({
   name: "migrate advance",
   summary: "Go to the next step of a migration, or to a larger share",
-  teaches: `The steps are new, prepared, consuming, publishing, bridged, proven, retired. It announces the next one, waits until every live instance has taken it over, and puts it in force; or it takes up a change that broke off. Ctrl-C stops the waiting: the change stays announced, and "migrate advance" goes on, or "migrate rollback" takes it back.
+  teaches: `Steps: new, prepared, consuming, publishing, bridged, proven, retired. Announces the next one, waits until every live instance has taken it over, and puts it in force; or continues a change. After Ctrl-C the change stays announced.
 
-What the new broker lacks has to be accepted by name before "prepared": --accept priority --accept rewind; "doctor --plan" lists it.`,
+Before "prepared", accept by name what the target broker lacks: --accept priority --accept rewind. "doctor --plan" lists it.`,
   positionals: {},
   options: {
-    share: { type: "number", describe: "Percent of the keys for the new broker, on the way to publishing" },
-    accept: { type: "string", array: true, describe: "What is lost and may be; may be given several times" },
-    rate: { type: "number", describe: "Messages per second that are moved on the way to bridged" },
-    patience: { type: "string", describe: "How long to wait for instances and empty brokers; else 2m" },
-    "dry-run": { type: "boolean", default: false, describe: "Only tell where it stands, and what would be next" },
+    share: { type: "number", describe: "Percent of keys for the target broker, until publishing" },
+    accept: { type: "string", array: true, describe: "A loss to accept; may be repeated" },
+    rate: { type: "number", describe: "The most messages to move per second" },
+    patience: { type: "string", describe: "How long to wait for instances and empty brokers. Default 2m" },
+    "dry-run": { type: "boolean", default: false, describe: "Only show the status and the next step" },
     yes: { type: "boolean", default: false, alias: "y", describe: "Do not ask" },
   },
   examples: [
@@ -34,9 +34,8 @@ What the new broker lacks has to be accepted by name before "prepared": --accept
   exits: {
     ...MIGRATE_EXITS,
     ...CHANGE_EXITS,
-    unavailable: "something is lost that was not accepted, or the state store or a broker cannot be reached",
-    configuration:
-      "it was begun with other destinations, somebody else changed it at the same time, or its proof shows a difference",
+    unavailable: "also: a loss is not accepted",
+    configuration: "also: other destinations, a concurrent change, or a parity report with a difference",
   },
   run: (given, frame) =>
     withMigration(frame, async (control) => {

@@ -8,22 +8,22 @@ const MOST_IDS = 10;
 
 export const migrateReport = verb({
   name: "migrate report",
-  summary: "Whether every id that went in was handled",
-  teaches: `Holds the ids that were published against those that were handled, for each queue and subscription, and looks at what is dead and what still stands on both brokers. While messages are on their way some are missing: look again.`,
+  summary: "Compare published and handled ids",
+  teaches: `Compares published with handled ids, and counts what is left on both brokers. Messages on their way count as missing: look again.`,
   positionals: {},
   options: {
-    limit: { type: "number", default: 100, describe: "The most ids that are shown for each difference" },
+    limit: { type: "number", default: 100, describe: "The most ids to show per difference" },
     "dead-letters": { type: "boolean", default: true, describe: "Look at the dead letters of both brokers" },
   },
   examples: [["migrate report --json", "for the record"]],
   json: {
-    name: "the migration's name",
-    at: "when, by the state store",
-    verdict: "`equal`, `different`, or `waived` if ids are not journaled",
+    name: "",
+    at: "",
+    verdict: "`equal`, `different`, or `waived` without a journal",
     sources:
-      "a list: `source`, `published`, `handled`, `missing`, `dead` and `unexpected` (each `count` and the first `ids`), `remaining` (`from` and `to`; null where it could not be asked)",
+      "`source`, `published`, `handled`, `missing`, `dead`, `unexpected` (each `count` and `ids`), `remaining` (`from`, `to`)",
   },
-  exits: { ...MIGRATE_EXITS, data: "the report shows a difference: something is missing" },
+  exits: { ...MIGRATE_EXITS, data: "ids are missing" },
   run: ({ limit, "dead-letters": deadLetters }, frame) =>
     withMigration(frame, async (control) => {
       const report = await control.report({ limit, deadLetters });

@@ -14,14 +14,14 @@ import { verb } from "../verb.ts";
 export const migrateRollback = verb({
   name: "migrate rollback",
   summary: "Take back what is announced, or go a step back",
-  teaches: `Takes back a change that is announced and not in force; otherwise it goes one step back, or to the step or share that is named. Nothing is lost on the way: to leave "consuming" the new broker has to be empty, and what is dead there is moved back.`,
+  teaches: `Takes back an announced change; else goes back one step, or to the given step or share. To leave "consuming", the target broker has to be empty; its dead letters are moved back.`,
   positionals: {},
   options: {
     to: { choices: MIGRATION_STEPS, describe: "The step to go back to" },
-    share: { type: "number", describe: "Percent of the keys that stay on the new broker" },
-    rate: { type: "number", describe: "Messages per second that are moved back" },
-    patience: { type: "string", describe: "How long to wait for instances and empty brokers; else 2m" },
-    "dry-run": { type: "boolean", default: false, describe: "Only tell where it stands, and what would be taken back" },
+    share: { type: "number", describe: "Percent of keys that stay on the target broker" },
+    rate: { type: "number", describe: "The most messages to move per second" },
+    patience: { type: "string", describe: "How long to wait for instances and empty brokers. Default 2m" },
+    "dry-run": { type: "boolean", default: false, describe: "Only show the status and the step back" },
     yes: { type: "boolean", default: false, alias: "y", describe: "Do not ask" },
   },
   examples: [
@@ -32,7 +32,7 @@ export const migrateRollback = verb({
   exits: {
     ...MIGRATE_EXITS,
     ...CHANGE_EXITS,
-    configuration: "it was begun with other destinations, or somebody else changed it at the same time",
+    configuration: "also: other destinations, or a concurrent change",
   },
   run: (given, frame) =>
     withMigration(frame, async (control) => {

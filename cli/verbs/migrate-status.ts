@@ -3,8 +3,8 @@ import { verb } from "../verb.ts";
 
 export const migrateStatus = verb({
   name: "migrate status",
-  summary: "How far a migration is, and who acts by what",
-  teaches: `Tells the step, the share of keys that goes to the new broker, what is announced and not in force yet, and which instances of the services act by it. Asks the state store alone.`,
+  summary: "Show how far a migration is",
+  teaches: `Shows the step, the share of keys on the target broker, an announced change, and the instances. Asks the state store only.`,
   positionals: {},
   options: {},
   examples: [["migrate status", "where are we?"]],

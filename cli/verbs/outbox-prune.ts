@@ -9,15 +9,15 @@ const CLEANED_AT_ONCE = 5_000;
 export const outboxPrune = verb({
   name: "outbox prune",
   summary: "Remove rows that were sent, or that never will be",
-  teaches: `Removes rows that were sent and whose time of keeping is over, a bounded number at a time; relays do that too, unless they are told not to. With --quarantined it removes quarantined rows instead, unsent and for good: their messages are gone. It asks before.`,
+  teaches: `Removes sent rows whose retention is over, in batches; relays do that too by default. --quarantined removes quarantined rows instead: their messages are never sent.`,
   positionals: {
-    positions: { type: "string", array: true, describe: "With --quarantined: the rows; or --all" },
+    positions: { type: "string", array: true, describe: "Positions from outbox status; or --all" },
   },
   options: {
     outbox: OUTBOX,
     quarantined: { type: "boolean", default: false, describe: "Remove quarantined rows, unsent" },
-    all: { type: "boolean", default: false, describe: "With --quarantined: all of them" },
-    "dry-run": { type: "boolean", default: false, describe: "Only tell what would be removed" },
+    all: { type: "boolean", default: false, describe: "All quarantined rows" },
+    "dry-run": { type: "boolean", default: false, describe: "Only show what would be removed" },
     yes: { type: "boolean", default: false, alias: "y", describe: "Do not ask" },
   },
   examples: [
@@ -25,17 +25,17 @@ export const outboxPrune = verb({
     ["outbox prune --quarantined 17", "a message that must never be sent"],
   ],
   json: {
-    outbox: "its name in the configuration",
-    dryRun: "whether nothing was removed because of `--dry-run`",
-    sent: "how many sent rows were removed; null with `--dry-run`, since stores do not count them",
-    quarantined: "the positions of the quarantined rows that were, or would be, removed",
-    missing: "the positions that were asked for and are not quarantined",
+    outbox: "",
+    dryRun: "",
+    sent: "",
+    quarantined: "",
+    missing: "positions that are not quarantined",
   },
   exits: {
     ...OUTBOX_EXITS,
-    partly: "some of the rows are not quarantined, or it was stopped",
-    "not-found": "none of the rows is quarantined, or there are no tables of an outbox",
-    "not-allowed": "the answer was no, or the database refuses the login or a right",
+    partly: "",
+    "not-found": "also: none of the rows is quarantined",
+    "not-allowed": "",
   },
   async run(given, frame) {
     const { quarantined, all, positions = [], "dry-run": dryRun, yes } = given;

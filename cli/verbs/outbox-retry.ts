@@ -5,29 +5,29 @@ import { verb } from "../verb.ts";
 export const outboxRetry = verb({
   name: "outbox retry",
   summary: "Let relays try quarantined rows again",
-  teaches: `Makes quarantined rows claimable at once, with no attempts counted: do it when what they were refused for is mended. Relays send them; keys that were held go on.`,
+  teaches: `Makes quarantined rows claimable at once, with no attempts counted. Remove the cause first. Keys that were held continue.`,
   positionals: {
-    positions: { type: "string", array: true, describe: "The rows, as outbox status lists them; or --all" },
+    positions: { type: "string", array: true, describe: "Positions from outbox status; or --all" },
   },
   options: {
     outbox: OUTBOX,
     all: { type: "boolean", default: false, describe: "All quarantined rows" },
-    "dry-run": { type: "boolean", default: false, describe: "Only tell which" },
+    "dry-run": { type: "boolean", default: false, describe: "Only show which" },
   },
   examples: [
     ["outbox retry 17 18", "two rows"],
     ["outbox retry --all --outbox orders", "all of one of several outboxes"],
   ],
   json: {
-    outbox: "its name in the configuration",
-    dryRun: "whether nothing was done because of `--dry-run`",
-    retried: "the positions of those that are, or would be, tried again",
-    missing: "the positions that were asked for and are not quarantined",
+    outbox: "",
+    dryRun: "",
+    retried: "",
+    missing: "positions that are not quarantined",
   },
   exits: {
     ...OUTBOX_EXITS,
-    partly: "some of the rows are not quarantined, or it was stopped",
-    "not-found": "none of the rows is quarantined, or there are no tables of an outbox",
+    partly: "",
+    "not-found": "also: none of the rows is quarantined",
   },
   async run({ positions = [], outbox, all, "dry-run": dryRun }, frame) {
     const { name, store } = oneOutbox(frame, outbox);

@@ -17,16 +17,16 @@ interface Status extends OutboxHealth {
 export const outboxStatus = verb({
   name: "outbox status",
   summary: "How the outboxes are, and what is quarantined",
-  teaches: `Tells how many rows are not sent yet, how long the oldest has been due, what keeps it from moving, and which rows were quarantined because the broker refuses them, and why. Bodies and headers are not shown.`,
+  teaches: `Shows how many rows are unsent, how long the oldest is due, why it waits, and the quarantined rows with their errors. Shows no bodies and headers.`,
   positionals: {},
   options: {
     outbox: OUTBOX,
-    limit: { type: "number", default: 20, describe: "The most quarantined rows that are listed" },
+    limit: { type: "number", default: 20, describe: "The most quarantined rows to list" },
   },
   examples: [["outbox status", "all outboxes of the configuration"]],
   json: {
     outboxes:
-      "a list: `outbox`, `store` (`postgres`, `sqlite`), `unsent`, `oldestUnsentMs`, `quarantined`, `stalls` (`cause`, `ageMs`, `message`), and `rows`, the first that are quarantined (`position`, `id`, `to`, `key`, `attempts`, `createdAt`, `quarantinedAt`, `holdsKey`, `code`, `message`)",
+      "`outbox`, `store`, `unsent`, `oldestUnsentMs`, `quarantined`, `stalls` (`cause`, `ageMs`, `message`), `rows` (`position`, `id`, `to`, `key`, `attempts`, `createdAt`, `quarantinedAt`, `holdsKey`, `code`, `message`)",
   },
   exits: OUTBOX_EXITS,
   async run({ outbox, limit }, frame) {

@@ -8,14 +8,14 @@ import { formOf, SEND_OPTIONS, sendOptionsOf } from "./send-options.ts";
 export const publish = verb({
   name: "publish",
   summary: "Publish an event to a topic",
-  teaches: `Publishes an event: every subscription gets its copy. As "send" otherwise. An event that no subscription takes is refused where the broker can tell, unless the topic is declared with whenUnroutable: "discard".`,
+  teaches: `As "send", but every subscription gets a copy. An event without a subscription is refused if the broker can tell, unless the topic has whenUnroutable: "discard".`,
   positionals: {
     destination: { type: "string", demandOption: true, describe: "order.placed, topic:order.placed" },
     message: { type: "string", describe: "The event; or --file" },
   },
   options: {
     ...SEND_OPTIONS,
-    "routing-key": { type: "string", describe: "What subscriptions filter by, as in geo.us.ny" },
+    "routing-key": { type: "string", describe: "Subscriptions filter by it, such as geo.us.ny" },
   },
   examples: [
     [`publish order.placed '{"orderId":"o-1"}' --key o-1`, "one event"],

@@ -4,22 +4,22 @@ import { duration } from "../target.ts";
 
 /** The options of `send` and `publish`. */
 export const SEND_OPTIONS = {
-  file: { type: "string", describe: "A file with the message; - is stdin" },
-  lines: { type: "boolean", default: false, describe: "The file holds one message on each line" },
+  file: { type: "string", describe: "Read it from a file; - is stdin" },
+  lines: { type: "boolean", default: false, describe: "The file has one message per line" },
   "from-line": {
     type: "number",
     default: 1,
-    describe: "Leave out the lines before, which were sent by an earlier run",
+    describe: "Skip the lines before",
   },
-  key: { type: "string", describe: "What order is kept by" },
-  id: { type: "string", describe: "The id; else a new one" },
-  header: { type: "string", array: true, describe: "name=value; may be given several times" },
-  delay: { type: "string", describe: "Deliver it so much later, as in 90s or 1h" },
-  ttl: { type: "string", describe: "To the dead letters if it is not delivered within, as in 1d" },
-  text: { type: "boolean", default: false, describe: "The message is a text, and no JSON" },
-  raw: { type: "boolean", default: false, describe: "The bytes as they are, past codec and schema" },
-  "content-type": { type: "string", describe: "With --raw: what the bytes are" },
-  timeout: { type: "string", describe: "How long to try, as in 30s" },
+  key: { type: "string", describe: "The key of the message" },
+  id: { type: "string", describe: "The id. Default: a new one" },
+  header: { type: "string", array: true, describe: "name=value; may be repeated" },
+  delay: { type: "string", describe: "Deliver it later, such as 90s or 1h" },
+  ttl: { type: "string", describe: "Dead-letter it if not delivered within, such as 1d" },
+  text: { type: "boolean", default: false, describe: "The body is text, not JSON" },
+  raw: { type: "boolean", default: false, describe: "Send the bytes as they are, past codec and schema" },
+  "content-type": { type: "string", describe: "With --raw: the content type" },
+  timeout: { type: "string", describe: "How long to try, such as 30s" },
   "dry-run": { type: "boolean", default: false, describe: "Check the message, connect to nothing" },
 } as const;
 

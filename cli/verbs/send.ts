@@ -6,20 +6,19 @@ import { formOf, SEND_OPTIONS, sendOptionsOf } from "./send-options.ts";
 
 /** The exits of `send` and `publish`. */
 export const SEND_EXITS = {
-  partly: "some of many messages failed, or it was stopped: `nextLine` says where to go on",
-  data: "the message is no JSON, the schema refuses it, or it is too large",
-  "no-input": "the file cannot be read",
-  "not-found": "the destination is not there, or no subscription takes the event",
-  "try-again":
-    "the broker did not confirm in time: sending again with the same `--id` is safe for idempotent consumers",
-  unavailable: "the broker cannot be reached, or cannot do what is asked (delay, priority)",
-  "not-allowed": "it refuses the login, or the right to write",
+  partly: "`nextLine` says where to continue",
+  data: "",
+  "no-input": "",
+  "not-found": "also: no subscription takes the event",
+  "try-again": "send again with the same `--id`",
+  unavailable: "",
+  "not-allowed": "",
 } as const;
 
 export const send = verb({
   name: "send",
   summary: "Put work on a queue",
-  teaches: `Sends a message to a queue and waits until the broker has confirmed it. The message is JSON, checked by the schema if the configuration has one; it is given here, in a file, or on stdin. With --lines a file or a pipe of any length is sent, a message a line. Creates nothing: the queue has to stand.`,
+  teaches: `Sends a message to a queue and waits for the confirm. The message is JSON, checked by the schema of the configuration; it comes from the command line, a file or stdin. --lines sends a file or pipe of any length, one message per line. The queue has to exist.`,
   positionals: {
     destination: { type: "string", demandOption: true, describe: "orders, queue:orders" },
     message: { type: "string", describe: "The message; or --file" },

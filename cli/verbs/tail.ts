@@ -13,10 +13,14 @@ import { watch } from "../watching.ts";
 
 export const tail = verb({
   name: "tail",
-  summary: "Watch events as they are published, without taking them from anybody",
-  teaches: `Shows what is published to a topic from now on, until Ctrl-C or --limit. It takes nothing that others should get: on RabbitMQ it has an exclusive queue that is gone with its connection, on Kafka it reads the log beside everybody, without a group; on SQS it makes a queue of its own, anybroker-tail-…, and removes it at the end, for which it needs the rights (killed without a word it leaves it behind, with at most five minutes of events on it). What comes while the connection is away is not shown. On RabbitMQ, an event that no other subscription takes counts as taken while it watches, and its publisher is not told "unroutable".
+  summary: "Watch events as they are published, without consuming them",
+  teaches: `Shows what is published from now on, until Ctrl-C or --limit, without consuming it:
 
-On Kafka and in process it can watch a queue, too. On RabbitMQ and SQS a queue shows its messages only to those who take them, and is refused.`,
+- RabbitMQ: an exclusive queue, gone with the connection. Meanwhile an event without a subscription is not "unroutable".
+- Kafka: reads the log without a group.
+- SQS: creates a queue anybroker-tail-… and removes it. A killed process leaves it, with at most five minutes of events.
+
+Skips events while disconnected. Watches queues on Kafka and in process only.`,
   positionals: {
     destination: {
       type: "string",
@@ -25,9 +29,9 @@ On Kafka and in process it can watch a queue, too. On RabbitMQ and SQS a queue s
     },
   },
   options: {
-    filter: { type: "string", describe: "Only routing keys like this: geo.us.*, geo.#" },
-    limit: { type: "number", describe: "Stop after so many" },
-    "body-bytes": { type: "number", default: 65_536, describe: "The most bytes of a body that are shown" },
+    filter: { type: "string", describe: "Only routing keys like geo.us.*, geo.#" },
+    limit: { type: "number", describe: "Stop after this many" },
+    "body-bytes": { type: "number", default: 65_536, describe: "The most bytes shown of a body" },
   },
   examples: [
     ["tail order.placed", "what is going on?"],
@@ -35,22 +39,22 @@ On Kafka and in process it can watch a queue, too. On RabbitMQ and SQS a queue s
   ],
   streams: true,
   json: {
-    at: "when it was seen, an ISO 8601 time",
-    destination: "the topic, or queue",
-    id: "the message's id",
-    key: "its key, or null",
-    routingKey: "its routing key, or null",
-    headers: "the publisher's headers",
-    contentType: "what the body is, or null",
-    size: "bytes of the body",
-    body: "the body as text; in base64 where `bodyEncoding` says so",
+    at: "",
+    destination: "",
+    id: "",
+    key: "",
+    routingKey: "",
+    headers: "",
+    contentType: "",
+    size: "",
+    body: "",
     bodyEncoding: "`text` or `base64`",
-    bodyCut: "whether only the beginning is here",
+    bodyCut: "",
   },
   exits: {
-    "not-found": "the destination is not there",
-    unavailable: "the broker cannot be reached, or shows such messages only to those who take them",
-    "not-allowed": "it refuses the login, or a right that watching needs",
+    "not-found": "",
+    unavailable: "also: a queue on RabbitMQ or SQS",
+    "not-allowed": "",
   },
   async run({ destination, filter, limit = Number.POSITIVE_INFINITY, "body-bytes": bodyBytes }, frame) {
     const target = findTarget(destination, frame.configuration.destinations ?? []);

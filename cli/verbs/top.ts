@@ -11,32 +11,32 @@ import { verb } from "../verb.ts";
 export const top = verb({
   name: "top",
   summary: "How much waits on queues and subscriptions, live",
-  teaches: `Shows for each queue and subscription how much waits (on Kafka the lag), how much is delivered and not settled, how fast it grows or shrinks, how many consumers there are, and how much is dead. On a terminal it is drawn again and again until Ctrl-C; elsewhere each look is lines of its own.
+  teaches: `Shows messages that are ready (Kafka: the lag), unsettled and dead, how fast that changes, and consumers. Redraws a terminal until Ctrl-C; elsewhere it prints lines.
 
-A broker tells little to those who look from outside. Kafka tells what comes and what goes, consumers, and (within a twentieth) the age of the oldest that waits; RabbitMQ tells consumers; SQS and the in-process broker tell none of these. Where messages are handled, "backlog" of anybroker/backpressure measures them on every broker.`,
+Kafka reports arrivals, drain, consumers and the age of the oldest message (to 5 %); RabbitMQ reports consumers; SQS and the in-process broker none of these. "backlog" of anybroker/backpressure measures them on every broker.`,
   positionals: {
     destinations: { type: "string", array: true, describe: "Default: all of the configuration, else of the broker" },
   },
   options: {
-    interval: { type: "string", default: "2s", describe: "How long between two looks" },
-    count: { type: "number", describe: "Stop after so many looks" },
+    interval: { type: "string", default: "2s", describe: "Time between two looks" },
+    count: { type: "number", describe: "Stop after this many looks" },
     once: { type: "boolean", default: false, describe: "Look once" },
   },
   examples: [
-    ["top", "everything of the configuration, else everything that stands on the broker, until Ctrl-C"],
+    ["top", "everything of the configuration, else of the broker, until Ctrl-C"],
     ["top queue:orders --once --json --broker amqp://localhost", "one look, for a program"],
   ],
   streams: true,
   json: {
-    at: "when, an ISO 8601 time",
-    broker: "the broker as it was chosen, without secrets",
+    at: "",
+    broker: "",
     destinations:
-      "a list: `destination`, `ready` (what could be delivered; on Kafka the lag), `unsettled`, `exact`, `changePerSecond` (of both together since the look before; null at first), `arrivalPerSecond` and `drainPerSecond`, `emptyInSeconds` (as it changes; null unless it shrinks), `oldestAgeMs`, `consumers`, `deadLetters`, `deadLettersHeld` (how many of them somebody holds, such as a run; null where some are held and the broker does not tell how many), and `problem` (why it cannot be counted). What is not known is null",
+      "`destination`, `ready`, `unsettled`, `exact`, `changePerSecond` (of both), `arrivalPerSecond`, `drainPerSecond`, `emptyInSeconds`, `oldestAgeMs`, `consumers`, `deadLetters`, `deadLettersHeld` (by a run, for example), `problem`",
   },
   exits: {
-    "not-found": "with --once: none of the destinations is there; or nothing of anybroker's stands on the broker",
-    unavailable: "the broker cannot be reached",
-    "not-allowed": "it refuses the login",
+    "not-found": "also: the broker has nothing of anybroker",
+    unavailable: "",
+    "not-allowed": "",
   },
   async run({ destinations = [], interval, count, once }, frame) {
     const named = namedWork(frame, destinations);

@@ -11,12 +11,12 @@ import { verb } from "../verb.ts";
 export const topologyCreate = verb({
   name: "topology create",
   summary: "Make what is missing on the broker",
-  teaches: `Makes the queues, topics and subscriptions that are missing, each with its dead letters and quarantine log. What stands already stays as it is: if it has other options that is a problem, which is told and not mended. Needs the rights to create; applications may then run with less, and declare: "verify".`,
+  teaches: `Creates missing queues, topics and subscriptions, each with its dead letters and quarantine log. Never changes what exists: other options are a problem. Applications can then run without the right to create, and declare: "verify".`,
   positionals: {
     destinations: { type: "string", array: true, describe: "Default: all of the configuration" },
   },
   options: {
-    "dry-run": { type: "boolean", default: false, describe: "Only tell what would be made" },
+    "dry-run": { type: "boolean", default: false, describe: "Only show what would be created" },
   },
   examples: [
     ["topology create --dry-run", "what would be made"],
@@ -26,18 +26,18 @@ export const topologyCreate = verb({
     ],
   ],
   json: {
-    broker: "the broker as it was chosen, without secrets",
-    dryRun: "whether nothing was made because of `--dry-run`",
-    created: "what was made, or would be: `queue:orders`",
-    partly: "of what something was made, and something could not be",
-    existed: "what stood already",
-    problems: "what could not be made, or stands with other options: `code` and `message`",
+    broker: "",
+    dryRun: "",
+    created: "",
+    partly: "some of it was created, not all",
+    existed: "",
+    problems: "",
   },
   exits: {
-    partly: "some was made, and some could not be",
-    configuration: "something stands with other options, or two destinations contradict each other",
-    unavailable: "the broker cannot be reached, or cannot carry what is declared",
-    "not-allowed": "it refuses the login, or the right to create",
+    partly: "",
+    configuration: "",
+    unavailable: "",
+    "not-allowed": "",
   },
   async run({ destinations = [], "dry-run": dryRun }, frame) {
     const wanted = wantedDestinations(frame, destinations);

@@ -7,15 +7,15 @@ import { verb } from "../verb.ts";
 
 /** The JSON of a comparison. */
 export const COMPARED_JSON = {
-  broker: "the broker as it was chosen, without secrets",
+  broker: "",
   destinations:
-    "a list: `destination`, `standing` (`same`, `missing`, `different`, or `unknown` where it may not be seen or cannot be compared), `problems` (`code`, `message`), and `meant` where nothing is there by that name and something has a similar one",
+    "`destination`, `standing` (`same`, `missing`, `different`, `unknown`), `problems`, `meant` (a similar name on the broker)",
 };
 
 export const topologyDiff = verb({
   name: "topology diff",
-  summary: "What stands on the broker, beside what is declared",
-  teaches: `Connects, looks for each destination and tells what stands there: the same, nothing, or something else under its name; and "unknown" where that cannot be told, such as bindings on RabbitMQ without managementUrl in its URL. Creates and changes nothing, and ends with 0 whatever it finds; "topology verify" is the same as a check.`,
+  summary: "Compare the broker with what is declared",
+  teaches: `Compares each destination with the broker: same, missing, different, or unknown (such as bindings on RabbitMQ without managementUrl). Changes nothing, and ends with 0 whatever it finds.`,
   positionals: {
     destinations: { type: "string", array: true, describe: "Default: all of the configuration" },
   },
@@ -26,9 +26,9 @@ export const topologyDiff = verb({
   ],
   json: COMPARED_JSON,
   exits: {
-    unavailable: "the broker cannot be reached",
-    "not-allowed": "it refuses the login",
-    configuration: "two destinations contradict each other",
+    unavailable: "",
+    "not-allowed": "",
+    configuration: "",
   },
   async run({ destinations = [] }, frame) {
     const { label, compared } = await compareAll(frame, destinations);

@@ -17,8 +17,8 @@ interface Shown {
 
 export const topologyShow = verb({
   name: "topology show",
-  summary: "What the destinations are, and what each becomes on the broker",
-  teaches: `Shows the destinations with their options and the names that they have on the broker: the queue, topic or exchange itself, its dead letters, and its quarantine log (by which consumers find the messages that crash them). Connects to nothing: what stands on the broker is told by "topology diff".`,
+  summary: "The destinations and their names on the broker",
+  teaches: `Shows the options and the names on the broker: the queue, topic or exchange, its dead letters and its quarantine log. Connects to nothing.`,
   positionals: {
     destinations: { type: "string", array: true, describe: "Default: all of the configuration" },
   },
@@ -28,13 +28,12 @@ export const topologyShow = verb({
     ["topology show queue:orders,ordered --broker sqs://eu-central-1", "what one is called on SQS"],
   ],
   json: {
-    broker: "the broker as it was chosen, without secrets",
-    adapter: "what kind of broker it is: `rabbitmq`, `kafka`, `sqs`, `memory`",
-    destinations:
-      "a list: `destination`, `kind`, `options`, `physical` (`main`, `deadLetters`, `quarantine`; null where there is none)",
-    problems: "what keeps the broker from carrying them, each with `code` and `message`",
+    broker: "",
+    adapter: "",
+    destinations: "`destination`, `kind`, `options`, `physical`",
+    problems: "",
   },
-  exits: { configuration: "two destinations contradict each other" },
+  exits: { configuration: "" },
   run: async ({ destinations = [] }, frame) => show(frame, destinations),
 });
 

@@ -5,18 +5,18 @@ import { COMPARED_JSON, compareAll, comparedText } from "./topology-diff.ts";
 
 export const topologyVerify = verb({
   name: "topology verify",
-  summary: "Check that everything stands on the broker as declared",
-  teaches: `As "topology diff", as a check for a pipeline: it ends with 0 only if everything stands as declared. Creates and changes nothing. What cannot be compared is "unknown" and no success: RabbitMQ compares what stands for those who may configure it, and tells bindings by its management API alone, so give managementUrl in its URL (?managementUrl=https://host:15671).`,
+  summary: "Check that everything exists on the broker as declared",
+  teaches: `As "topology diff", but ends with 0 only if everything exists as declared, for pipelines. "unknown" is no success: on RabbitMQ the user needs the right to configure, and bindings need managementUrl in the URL (?managementUrl=https://host:15671).`,
   positionals: {
     destinations: { type: "string", array: true, describe: "Default: all of the configuration" },
   },
   options: {},
   examples: [["topology verify --broker production", "before an application is rolled out"]],
-  json: { ...COMPARED_JSON, verified: "whether everything stands as declared" },
+  json: { ...COMPARED_JSON, verified: "" },
   exits: {
-    configuration: "something is missing or different, or two destinations contradict each other",
-    unavailable: "the broker cannot be reached, or something could not be compared there",
-    "not-allowed": "it refuses the login, or a right without which something could not be compared",
+    configuration: "",
+    unavailable: "also: it could not compare something",
+    "not-allowed": "",
   },
   async run({ destinations = [] }, frame) {
     const { label, compared } = await compareAll(frame, destinations);

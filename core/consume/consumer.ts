@@ -1,8 +1,8 @@
 import type { DeliverySink, IncomingMessage, Settlement, SettleResult } from "../adapter.ts";
 import type { WorkAddress } from "../address.ts";
+import type { Consumer, ConsumerStatus } from "../broker.ts";
 import { checkInteger } from "../checks.ts";
 import { type Clock, Conditions, EventLoopTurn, pause } from "../clock.ts";
-import type { Consumer, ConsumerStatus } from "../consumer.ts";
 import { MessagingError } from "../errors.ts";
 import type { PauseOptions, StopOptions } from "../options.ts";
 import { type NextStep, OutcomeHandler } from "./apply-outcome.ts";

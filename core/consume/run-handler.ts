@@ -4,12 +4,18 @@ import { refused, validateBody } from "../body-schema.ts";
 import { LONGEST_MS } from "../checks.ts";
 import { bytesCodec, type Codec } from "../codec.ts";
 import { Deadlines } from "../deadlines.ts";
-import type { HandlerResult, MessageHeaders } from "../delivery.ts";
+import {
+  type DeadLetterOutcome,
+  type HandlerResult,
+  type MessageHeaders,
+  outcomeKind,
+  type PostponeOutcome,
+  type RetryOutcome,
+} from "../delivery.ts";
 import type { Tombstones } from "../destination.ts";
 import { MessagingError } from "../errors.ts";
 import type { DeadLetterReason } from "../events.ts";
 import { hasThen, ignoreRejection, isThenable } from "../foreign.ts";
-import { type DeadLetterOutcome, outcomeKind, type PostponeOutcome, type RetryOutcome } from "../outcome.ts";
 import { codecFailure, decodeCopy } from "../publish/encode-message.ts";
 import { HEADER, timeHeader } from "../system-headers.ts";
 import type { ConsumerContext, Counts } from "./consumer-context.ts";

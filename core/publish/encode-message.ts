@@ -14,8 +14,8 @@ import { ignoreRejection, isThenable, thrownClass, unawaited } from "../foreign.
 import type { PublishOptions, SendOptions } from "../options.ts";
 import { HEADER, headerBytes, SYSTEM_PREFIX } from "../system-headers.ts";
 
-const SEND_OPTIONS = ["id", "key", "headers", "delayMs", "ttlMs", "priority", "timeoutMs"];
-const PUBLISH_OPTIONS = ["id", "key", "headers", "delayMs", "ttlMs", "routingKey", "timeoutMs"];
+const SEND_OPTIONS = ["id", "key", "headers", "delayMs", "ttlMs", "priority", "timeoutMs", "signal"];
+const PUBLISH_OPTIONS = ["id", "key", "headers", "delayMs", "ttlMs", "routingKey", "timeoutMs", "signal"];
 const LONGEST_ID = 200;
 const LONGEST_KEY = 500;
 const NO_HEADERS: MessageHeaders = Object.freeze(Object.create(null));
@@ -195,7 +195,7 @@ function checkHeaders(context: MessageEncoding, headers: Readonly<Record<string,
 function checkSendOptions(context: MessageEncoding, options: Options): void {
   const { where, destination, capabilities } = context;
   checkOptions(where, options, destination.kind === "queue" ? SEND_OPTIONS : PUBLISH_OPTIONS);
-  const { id, delayMs, ttlMs, priority, timeoutMs } = options;
+  const { id, delayMs, ttlMs, priority, timeoutMs, signal } = options;
   if (id !== undefined && (typeof id !== "string" || id === "" || id.length > LONGEST_ID || !isPlain(id))) {
     throw new MessagingError(
       "invalid",
@@ -203,6 +203,9 @@ function checkSendOptions(context: MessageEncoding, options: Options): void {
     );
   }
   if (timeoutMs !== undefined) checkInteger(`${where} { timeoutMs }`, timeoutMs, 1);
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw new MessagingError("invalid", `${where} { signal } is no AbortSignal; give the signal of an AbortController`);
+  }
   if (delayMs !== undefined && delayMs !== 0) {
     checkInteger(`${where} { delayMs }`, delayMs, 0, LONGEST_MS);
     if (capabilities.delay.support === "unsupported") throw unsupported(context, "delay");

@@ -49,6 +49,8 @@ export class PendingSend implements Expiring {
   readonly #whyDown: () => MessagingError | undefined;
   readonly #resolve: (receipt: Receipt) => void;
   readonly #reject: (error: MessagingError) => void;
+  readonly #signal: AbortSignal | undefined;
+  readonly #onAbort: (() => void) | undefined;
   /** Whether the adapter ever had it. From then on, no answer means `unconfirmed`. */
   #handedOver = false;
   /** Whether a try had no clear result. From then on, even after a refusal the message may be stored. */
@@ -67,6 +69,7 @@ export class PendingSend implements Expiring {
     whyDown: () => MessagingError | undefined,
     resolve: (receipt: Receipt) => void,
     reject: (error: MessagingError) => void,
+    signal: AbortSignal | undefined,
   ) {
     this.route = route;
     this.message = message;
@@ -75,6 +78,11 @@ export class PendingSend implements Expiring {
     this.#whyDown = whyDown;
     this.#resolve = resolve;
     this.#reject = reject;
+    this.#signal = signal;
+    if (signal !== undefined) {
+      this.#onAbort = () => this.giveUp("its signal was aborted", "aborted");
+      signal.addEventListener("abort", this.#onAbort, { once: true });
+    }
   }
 
   handOver(): void {
@@ -91,8 +99,7 @@ export class PendingSend implements Expiring {
       this.#cause = result.cause;
       return true;
     }
-    this.answered = true;
-    this.#deadlines.lift(this);
+    this.#answer();
     if (result.status === "confirmed") this.#resolve({ id: this.message.id });
     else this.#reject(this.#unknown ? this.#refusedAgain(result.error) : result.error);
     return false;
@@ -111,11 +118,16 @@ export class PendingSend implements Expiring {
     this.giveUp("its deadline passed", "timeout");
   }
 
-  /** Answers the caller now with what is known. */
-  giveUp(why: string, codeIfNeverHandedOver: "timeout" | "closed"): void {
-    if (this.answered) return;
+  #answer(): void {
     this.answered = true;
     this.#deadlines.lift(this);
+    if (this.#onAbort !== undefined) this.#signal?.removeEventListener("abort", this.#onAbort);
+  }
+
+  /** Answers the caller now with what is known. */
+  giveUp(why: string, codeIfNeverHandedOver: "timeout" | "closed" | "aborted"): void {
+    if (this.answered) return;
+    this.#answer();
     const what = `message ${this.message.id} to ${describeAddress(this.route.address)}`;
     this.#reject(
       this.#handedOver
@@ -129,7 +141,8 @@ export class PendingSend implements Expiring {
     if (!this.inFlight) this.#onAbandoned(this);
   }
 
-  #unsent(what: string, code: "timeout" | "closed"): MessagingError {
+  #unsent(what: string, code: "timeout" | "closed" | "aborted"): MessagingError {
+    if (code === "aborted") return new MessagingError(code, what, { cause: this.#signal?.reason });
     const down = this.#whyDown();
     if (down === undefined) {
       return new MessagingError(code, `${what}. Check the connection in broker.status() and send it again`);

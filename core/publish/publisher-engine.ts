@@ -108,11 +108,16 @@ export class PublisherEngine {
   }
 
   /** Sends for a caller. A full buffer makes it wait or rejects with `overloaded`, as the options say. */
-  send(route: Route, message: OutgoingMessage, timeoutMs = this.timeoutMs): Promise<Receipt> {
+  send(
+    route: Route,
+    message: OutgoingMessage,
+    timeoutMs = this.timeoutMs,
+    signal: AbortSignal | undefined = undefined,
+  ): Promise<Receipt> {
     const room =
       route.waiters === 0 && !this.#isHeldUp && this.#hasRoom(message.size) && this.#hasShare(route, message.size);
     if (!room && this.#whenFull === "fail") return Promise.reject(this.#overloaded(route));
-    return this.#accept(route, message, timeoutMs, room);
+    return this.#accept(route, message, timeoutMs, room, signal);
   }
 
   /**
@@ -120,12 +125,19 @@ export class PublisherEngine {
    * copies, and busy publishers must not stop consumers.
    */
   sendCopy(route: Route, message: OutgoingMessage): Promise<Receipt> {
-    return this.#accept(route, message, this.timeoutMs, true);
+    return this.#accept(route, message, this.timeoutMs, true, undefined);
   }
 
-  #accept(route: Route, message: OutgoingMessage, timeoutMs: number, room: boolean): Promise<Receipt> {
+  #accept(
+    route: Route,
+    message: OutgoingMessage,
+    timeoutMs: number,
+    room: boolean,
+    signal: AbortSignal | undefined,
+  ): Promise<Receipt> {
     return new Promise((resolve, reject) => {
-      const send = new PendingSend(route, message, this.#deadlines, this.#abandoned, () => this.#lost, resolve, reject);
+      const whyDown = (): MessagingError | undefined => this.#lost;
+      const send = new PendingSend(route, message, this.#deadlines, this.#abandoned, whyDown, resolve, reject, signal);
       this.#deadlines.set(send, timeoutMs);
       if (room) {
         this.#admit(send);

@@ -1,3 +1,4 @@
+import { abortable, aborted } from "../abort.ts";
 import type { Adapter, OutgoingMessage } from "../adapter.ts";
 import type { BatchEntry, Publisher, Receipt } from "../broker.ts";
 import { checkEntries } from "../checks.ts";
@@ -80,17 +81,27 @@ export class DestinationPublisher implements Publisher {
       const known = destination?.kind === kind ? this.#targets.get(destination) : undefined;
       const target = known ?? this.#target(destination, kind);
       const message = encodeMessage(target, body, options);
+      const signal = options?.signal;
       if (message instanceof Promise) {
-        return this.#enqueueLater(target, message, options?.timeoutMs ?? this.#publishing.timeoutMs);
+        const timeoutMs = options?.timeoutMs ?? this.#publishing.timeoutMs;
+        return abortable(target.where, signal, (handOn) =>
+          this.#enqueueLater(target, message, timeoutMs, handOn, signal),
+        );
       }
-      return this.#enqueue(target, message, options?.timeoutMs);
+      return this.#enqueue(target, message, options?.timeoutMs, signal);
     } catch (error) {
       return Promise.reject(asInvalid(error));
     }
   }
 
   /** Waits for an asynchronous schema. Its time counts in the send's `timeoutMs`. */
-  #enqueueLater(target: Target, message: Promise<OutgoingMessage>, timeoutMs: number): Promise<Receipt> {
+  #enqueueLater(
+    target: Target,
+    message: Promise<OutgoingMessage>,
+    timeoutMs: number,
+    handOn: () => void,
+    signal: AbortSignal | undefined,
+  ): Promise<Receipt> {
     const clock = this.#clock;
     const until = clock.monotonic() + timeoutMs;
     return new Promise((resolve, reject) => {
@@ -106,7 +117,8 @@ export class DestinationPublisher implements Publisher {
           try {
             // The broker may have stopped meanwhile.
             this.#refuseIfClosed();
-            resolve(this.#enqueue(target, made, leftMs));
+            resolve(this.#enqueue(target, made, leftMs, signal));
+            handOn();
           } catch (error) {
             reject(error);
           }
@@ -124,8 +136,14 @@ export class DestinationPublisher implements Publisher {
     throw new MessagingError("closed", `the broker takes no messages: ${this.#closed}`);
   }
 
-  #enqueue(target: Target, message: OutgoingMessage, timeoutMs: number | undefined): Promise<Receipt> {
-    const sent = this.#publishing.send(target.route, message, timeoutMs);
+  #enqueue(
+    target: Target,
+    message: OutgoingMessage,
+    timeoutMs: number | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<Receipt> {
+    if (signal?.aborted) return Promise.reject(aborted(target.where, signal));
+    const sent = this.#publishing.send(target.route, message, timeoutMs, signal);
     if (!target.discardUnroutable) return sent;
     return sent.catch((error: unknown) => {
       if (isMessagingError(error, "unroutable")) return { id: message.id };

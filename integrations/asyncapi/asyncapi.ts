@@ -1,15 +1,9 @@
+import type { SubscriptionDeclaration } from "../../core/adapter.ts";
+import { addressName, describeAddress, workAddress } from "../../core/address.ts";
+import { jsonCodec } from "../../core/codec.ts";
 import { Declarations } from "../../core/declarations.ts";
-import {
-  addressName,
-  type Destination,
-  describeAddress,
-  jsonCodec,
-  MessagingError,
-  type Queue,
-  type SubscriptionDeclaration,
-  type Topic,
-  workAddress,
-} from "../../core/index.ts";
+import type { Destination, Queue, Topic } from "../../core/destination.ts";
+import { MessagingError } from "../../core/errors.ts";
 import type { BrokerBindings, BrokerChannel, DescribedDestination } from "./bindings.ts";
 import { type AsyncApiDocument, given, type JsonObject, sorted } from "./document.ts";
 import { type AsyncApiAction, type AsyncApiOptions, resolveOptions, type Settings } from "./options.ts";

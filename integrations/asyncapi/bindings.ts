@@ -5,15 +5,10 @@ import { physicalName as rabbitMQName } from "../../adapters/rabbitmq/names.ts";
 import { filterPolicy } from "../../adapters/sqs/filter-policy.ts";
 import { ROUTING_KEY } from "../../adapters/sqs/message-codec.ts";
 import { FIFO, physicalName as sqsName } from "../../adapters/sqs/names.ts";
+import type { Adapter, SubscriptionDeclaration } from "../../core/adapter.ts";
+import { type Address, addressName, type WorkAddress } from "../../core/address.ts";
 import { checkInteger, checkOptions, optionalText } from "../../core/checks.ts";
-import {
-  type Adapter,
-  type Address,
-  addressName,
-  MessagingError,
-  type SubscriptionDeclaration,
-  type WorkAddress,
-} from "../../core/index.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { given, type JsonObject, type JsonValue } from "./document.ts";
 
 const BINDING_VERSION = { bindingVersion: "0.5.0" };

@@ -1,6 +1,9 @@
 export { asyncapi } from "./asyncapi.ts";
-export type { BrokerBindings, BrokerChannel, BrokerMessages, DescribedDestination } from "./bindings.ts";
 export {
+  type BrokerBindings,
+  type BrokerChannel,
+  type BrokerMessages,
+  type DescribedDestination,
   type KafkaBindingsOptions,
   kafkaBindings,
   type RabbitMQBindingsOptions,

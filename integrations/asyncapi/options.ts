@@ -1,5 +1,7 @@
+import type { Adapter } from "../../core/adapter.ts";
 import { checkOptions, optionalText } from "../../core/checks.ts";
-import { type Adapter, type Destination, MessagingError } from "../../core/index.ts";
+import type { Destination } from "../../core/destination.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { type BrokerBindings, bindingsOfAdapter, plainBindings } from "./bindings.ts";
 import type { AsyncApiInfo, AsyncApiServer } from "./document.ts";
 

@@ -1,19 +1,12 @@
 import * as timers from "node:timers";
 import { Container, type ContainerModule, type Newable } from "inversify";
+import { describeAddress, type WorkAddress } from "../../core/address.ts";
+import type { Broker, Consumer } from "../../core/broker.ts";
 import { type BrokerInternals, INTERNALS } from "../../core/broker-internals.ts";
 import { settleWithin } from "../../core/clock.ts";
-import {
-  type Broker,
-  type ConsumeOptions,
-  type Consumer,
-  type Delivery,
-  describeAddress,
-  type Handler,
-  type HandlerResult,
-  MessagingError,
-  type Middleware,
-  type WorkAddress,
-} from "../../core/index.ts";
+import type { Delivery, Handler, HandlerResult, Middleware } from "../../core/delivery.ts";
+import { MessagingError } from "../../core/errors.ts";
+import type { ConsumeOptions } from "../../core/options.ts";
 import { asProblem } from "../../core/start.ts";
 import {
   BROKER,

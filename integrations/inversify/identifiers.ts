@@ -1,19 +1,9 @@
 import type { Bind, Container, ServiceIdentifier } from "inversify";
-import {
-  type Broker,
-  type BrokerStatus,
-  type ConsumeOptions,
-  type Delivery,
-  type Handler,
-  MessagingError,
-  type Middleware,
-  type Publisher,
-  type Queue,
-  type StartOptions,
-  type StopOptions,
-  type SubscribeOptions,
-  type Topic,
-} from "../../core/index.ts";
+import type { Broker, BrokerStatus, Publisher } from "../../core/broker.ts";
+import type { Delivery, Handler, Middleware } from "../../core/delivery.ts";
+import type { Queue, Topic } from "../../core/destination.ts";
+import { MessagingError } from "../../core/errors.ts";
+import type { ConsumeOptions, StartOptions, StopOptions, SubscribeOptions } from "../../core/options.ts";
 import { startFailed } from "../../core/start.ts";
 
 /** The publisher of `messagingModule({ broker })`. The same object as {@link BROKER}. */

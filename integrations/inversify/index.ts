@@ -1,23 +1,26 @@
-export type {
-  HandlerClass,
-  InContainer,
-  MessageHandler,
-  QueueHandlerOptions,
-  TopicHandlerOptions,
-} from "./identifiers.ts";
 export {
   type Binder,
   BROKER,
   bindHandler,
   brokerOf,
   DELIVERY,
+  type HandlerClass,
   Handles,
   type HandlesDecorator,
+  type InContainer,
   MESSAGING,
+  type MessageHandler,
   type Messaging,
   PUBLISHER,
   publisherOf,
+  type QueueHandlerOptions,
   startMessaging,
+  type TopicHandlerOptions,
 } from "./identifiers.ts";
-export type { MessagingOptions, MessagingSettings, NamedBrokers, OneBroker } from "./messaging.ts";
-export { messagingModule } from "./messaging.ts";
+export {
+  type MessagingOptions,
+  type MessagingSettings,
+  messagingModule,
+  type NamedBrokers,
+  type OneBroker,
+} from "./messaging.ts";

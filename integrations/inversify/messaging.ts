@@ -1,14 +1,9 @@
 import { type Container, ContainerModule, type ServiceIdentifier } from "inversify";
+import type { Broker, BrokerStatus, Consumer } from "../../core/broker.ts";
 import { checkInteger, checkName, checkOptions } from "../../core/checks.ts";
 import { DEFAULT_STOP_MS } from "../../core/consume/consumer.ts";
-import {
-  type Broker,
-  type BrokerStatus,
-  type Consumer,
-  MessagingError,
-  type StartOptions,
-  type StopOptions,
-} from "../../core/index.ts";
+import { MessagingError } from "../../core/errors.ts";
+import type { StartOptions, StopOptions } from "../../core/options.ts";
 import { asProblem, startFailed, startWait } from "../../core/start.ts";
 import { ContainerHandlers } from "./container-handlers.ts";
 import { BROKER, brokerOf, MESSAGING, type Messaging, PUBLISHER, publisherOf } from "./identifiers.ts";

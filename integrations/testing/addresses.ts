@@ -1,4 +1,5 @@
-import type { Address, TopicAddress, Topology, WorkAddress } from "../../core/index.ts";
+import type { Topology } from "../../core/adapter.ts";
+import type { Address, TopicAddress, WorkAddress } from "../../core/address.ts";
 
 type Rename = <Kind extends Address>(address: Kind) => Kind;
 

@@ -1,12 +1,7 @@
+import { type Address, describeAddress } from "../../core/address.ts";
 import { checkInteger, checkName, checkOptions } from "../../core/checks.ts";
-import {
-  type Address,
-  describeAddress,
-  MessagingError,
-  type MessagingErrorCode,
-  type Queue,
-  type Topic,
-} from "../../core/index.ts";
+import type { Queue, Topic } from "../../core/destination.ts";
+import { MessagingError, type MessagingErrorCode } from "../../core/errors.ts";
 
 /** The codes that a send can fail with. */
 export type SendFailureCode = Exclude<MessagingErrorCode, "partly-failed" | "start-failed">;

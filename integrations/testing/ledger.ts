@@ -1,22 +1,11 @@
+import type { IncomingMessage, OutgoingMessage, SubscriptionDeclaration, Topology } from "../../core/adapter.ts";
+import { type Address, addressName, type Source, type WorkAddress, workAddress } from "../../core/address.ts";
 import { checkName } from "../../core/checks.ts";
-import {
-  type Address,
-  addressName,
-  type Clock,
-  type Codec,
-  type IncomingMessage,
-  jsonCodec,
-  type MessageHeaders,
-  MessagingError,
-  type OutgoingMessage,
-  type Queue,
-  type Source,
-  type SubscriptionDeclaration,
-  type Topic,
-  type Topology,
-  type WorkAddress,
-  workAddress,
-} from "../../core/index.ts";
+import type { Clock } from "../../core/clock.ts";
+import { type Codec, jsonCodec } from "../../core/codec.ts";
+import type { MessageHeaders } from "../../core/delivery.ts";
+import type { Queue, Topic } from "../../core/destination.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { decodeCopy } from "../../core/publish/encode-message.ts";
 import { routingMatches } from "../../core/routing.ts";
 import { HEADER, numberHeader, userHeaders } from "../../core/system-headers.ts";

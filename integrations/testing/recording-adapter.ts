@@ -1,24 +1,20 @@
-import {
-  type Adapter,
-  type Address,
-  addressName,
-  type Clock,
-  type DeliverySink,
-  type DeliveryToken,
-  type Depth,
-  describeAddress,
-  type IncomingMessage,
-  type OutgoingMessage,
-  type ReceiveOptions,
-  type Receiver,
-  type SendReport,
-  type SendResult,
-  type Settlement,
-  type SettleResult,
-  type Source,
-  type Topology,
-  type WorkAddress,
-} from "../../core/index.ts";
+import type {
+  Adapter,
+  DeliverySink,
+  DeliveryToken,
+  Depth,
+  IncomingMessage,
+  OutgoingMessage,
+  ReceiveOptions,
+  Receiver,
+  SendReport,
+  SendResult,
+  Settlement,
+  SettleResult,
+  Topology,
+} from "../../core/adapter.ts";
+import { type Address, addressName, describeAddress, type Source, type WorkAddress } from "../../core/address.ts";
+import type { Clock } from "../../core/clock.ts";
 import { renamedTopology, renaming, workOf } from "./addresses.ts";
 import { errorOf, type Failures, type SendFailure } from "./failures.ts";
 import type { InFlightDelivery, Ledger, Records } from "./ledger.ts";

@@ -1,17 +1,12 @@
 import { memory, memorySpace } from "../../adapters/memory/index.ts";
+import type { Adapter } from "../../core/adapter.ts";
+import type { Broker } from "../../core/broker.ts";
 import { checkInteger, checkName, checkOptions } from "../../core/checks.ts";
-import {
-  type Adapter,
-  type Broker,
-  type BrokerOptions,
-  type Clock,
-  createBroker,
-  MessagingError,
-  type Queue,
-  type Random,
-  systemRandom,
-  type Topic,
-} from "../../core/index.ts";
+import { type Clock, type Random, systemRandom } from "../../core/clock.ts";
+import { createBroker } from "../../core/create-broker.ts";
+import type { Queue, Topic } from "../../core/destination.ts";
+import { MessagingError } from "../../core/errors.ts";
+import type { BrokerOptions } from "../../core/options.ts";
 import { Failures, type HandlingFailure, type PlannedFailure, type SendFailure } from "./failures.ts";
 import { type IdleOptions, untilIdle } from "./idle.ts";
 import { type ConsumedMessage, type DeadLetterRecord, Ledger, Records, type SentMessage } from "./ledger.ts";

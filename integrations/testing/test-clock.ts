@@ -1,6 +1,7 @@
 import { performance } from "node:perf_hooks";
 import * as timers from "node:timers";
-import { type Clock, MessagingError, systemClock, type Timer } from "../../core/index.ts";
+import { type Clock, systemClock, type Timer } from "../../core/clock.ts";
+import { MessagingError } from "../../core/errors.ts";
 
 // Imported early, and from Node's modules: a test runner's fake timers, which replace the global ones, must not stop the kit.
 

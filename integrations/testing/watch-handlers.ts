@@ -1,5 +1,5 @@
-import { addressName, type Delivery, type HandlerResult, type Middleware, workAddress } from "../../core/index.ts";
-import { outcomeKind } from "../../core/outcome.ts";
+import { addressName, workAddress } from "../../core/address.ts";
+import { type Delivery, type HandlerResult, type Middleware, outcomeKind } from "../../core/delivery.ts";
 import type { Failures } from "./failures.ts";
 
 /** A running handler. */

@@ -1,20 +1,12 @@
+import { aborted } from "../../core/abort.ts";
+import type { Depth } from "../../core/adapter.ts";
+import type { BatchEntry, Broker, Publisher, Receipt } from "../../core/broker.ts";
 import { checkInteger, checkName, checkOptions, clockOf } from "../../core/checks.ts";
+import type { Clock, Timer } from "../../core/clock.ts";
+import type { Queue, Topic } from "../../core/destination.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { Fifo } from "../../core/fifo.ts";
-import {
-  type BatchEntry,
-  type Broker,
-  type Clock,
-  type Depth,
-  isMessagingError,
-  MessagingError,
-  type Publisher,
-  type PublishOptions,
-  type Queue,
-  type Receipt,
-  type SendOptions,
-  type Timer,
-  type Topic,
-} from "../../core/index.ts";
+import type { PublishOptions, SendOptions } from "../../core/options.ts";
 import { sendEach } from "../../core/publish/publisher.ts";
 
 /** The limit of a queue, or of one subscription of a topic. */
@@ -202,6 +194,8 @@ interface Waiting {
   readonly deadline: number;
   readonly timer: Timer;
   readonly resolve: (receipt: Promise<Receipt>) => void;
+  readonly signal: AbortSignal | undefined;
+  readonly onAbort: (() => void) | undefined;
   answered: boolean;
 }
 
@@ -229,13 +223,13 @@ class AdmissionGate {
     return this.#waiting;
   }
 
-  pass(send: Send, timeoutMs: number): Promise<Receipt> {
+  pass(send: Send, timeoutMs: number, signal: AbortSignal | undefined): Promise<Receipt> {
     if (this.gauges.some((gauge) => gauge.stale)) this.#refresh();
     if (this.#waiting === 0 && this.#asked && this.#full === undefined) return this.#go(send, undefined);
     if (this.#whenFull === "fail" && this.#asked && this.#full !== undefined) {
       return Promise.reject(overloaded(this.#full));
     }
-    return this.#wait(send, timeoutMs);
+    return this.#wait(send, timeoutMs, signal);
   }
 
   get #full(): DepthGauge | undefined {
@@ -252,15 +246,19 @@ class AdmissionGate {
     return sent;
   }
 
-  #wait(send: Send, timeoutMs: number): Promise<Receipt> {
+  #wait(send: Send, timeoutMs: number, signal: AbortSignal | undefined): Promise<Receipt> {
+    if (signal?.aborted) return Promise.reject(aborted("the message", signal));
     return new Promise((resolve) => {
       const waiting: Waiting = {
         send,
         deadline: this.#clock.monotonic() + timeoutMs,
         timer: this.#clock.schedule(() => this.#answer(waiting, this.#timeout(timeoutMs)), timeoutMs),
         resolve,
+        signal,
+        onAbort: signal && (() => this.#answer(waiting, Promise.reject(aborted("the message", signal)))),
         answered: false,
       };
+      if (waiting.onAbort !== undefined) signal?.addEventListener("abort", waiting.onAbort, { once: true });
       this.#waiters.push(waiting);
       this.#waiting++;
       this.#keepAsking();
@@ -269,6 +267,7 @@ class AdmissionGate {
 
   #answer(waiting: Waiting, end: Promise<Receipt>): void {
     waiting.answered = true;
+    if (waiting.onAbort !== undefined) waiting.signal?.removeEventListener("abort", waiting.onAbort);
     this.#clock.cancel(waiting.timer);
     this.#waiting--;
     while (this.#waiters.peek()?.answered) this.#waiters.shift();
@@ -468,6 +467,8 @@ class Admission implements AdmittingPublisher {
     return gate.pass(
       (leftMs) => send(leftMs === undefined ? options : ({ ...options, timeoutMs: leftMs } as Options)),
       waitMs,
+      // The publisher refuses what is no signal.
+      options?.signal instanceof AbortSignal ? options.signal : undefined,
     );
   }
 }

@@ -1,16 +1,11 @@
+import type { Depth } from "../../core/adapter.ts";
+import { addressName, workAddress } from "../../core/address.ts";
+import type { Broker } from "../../core/broker.ts";
 import { checkInteger, checkOptions, clockOf } from "../../core/checks.ts";
-import { pause } from "../../core/clock.ts";
+import { type Clock, pause } from "../../core/clock.ts";
+import type { Middleware } from "../../core/delivery.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { unawaited } from "../../core/foreign.ts";
-import {
-  addressName,
-  type Broker,
-  type Clock,
-  type Depth,
-  isMessagingError,
-  MessagingError,
-  type Middleware,
-  workAddress,
-} from "../../core/index.ts";
 import { askDepth, type DepthLimit, sourceName } from "./admit-by-depth.ts";
 import { HandlingMeter } from "./handling-meter.ts";
 import { checkFunction } from "./options.ts";

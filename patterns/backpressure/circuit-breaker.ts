@@ -1,15 +1,14 @@
 import { checkInteger, checkOptions, clockOf, randomOf } from "../../core/checks.ts";
-import { observe, unawaited } from "../../core/foreign.ts";
+import type { Clock, Random } from "../../core/clock.ts";
 import {
-  type Clock,
   type Delivery,
   type Handler,
   type HandlerResult,
   type Middleware,
+  outcomeKind,
   postpone,
-  type Random,
-} from "../../core/index.ts";
-import { outcomeKind } from "../../core/outcome.ts";
+} from "../../core/delivery.ts";
+import { observe, unawaited } from "../../core/foreign.ts";
 import { backoffMs } from "../../core/retry-policy.ts";
 import { type Intake, type IntakeControl, IntakeGroup } from "./control-intake.ts";
 import { checkFunction, checkShare } from "./options.ts";

@@ -1,14 +1,9 @@
+import type { Consumer, ConsumerStatus } from "../../core/broker.ts";
 import { checkInteger } from "../../core/checks.ts";
-import {
-  type Clock,
-  type Consumer,
-  type ConsumerStatus,
-  MessagingError,
-  type Middleware,
-  type PauseOptions,
-  type StopOptions,
-  type Timer,
-} from "../../core/index.ts";
+import type { Clock, Timer } from "../../core/clock.ts";
+import type { Middleware } from "../../core/delivery.ts";
+import { MessagingError } from "../../core/errors.ts";
+import type { PauseOptions, StopOptions } from "../../core/options.ts";
 
 /** The intake of one consumer, for a control. */
 export interface Intake {

@@ -1,5 +1,7 @@
+import type { Broker } from "../../core/broker.ts";
 import { checkInteger, checkOptions, clockOf } from "../../core/checks.ts";
-import type { Broker, Clock, Middleware } from "../../core/index.ts";
+import type { Clock } from "../../core/clock.ts";
+import type { Middleware } from "../../core/delivery.ts";
 import { askDepth, checkLimits, DepthGauge, type DepthLimit, type DepthSource } from "./admit-by-depth.ts";
 import { type Intake, type IntakeControl, IntakeGroup } from "./control-intake.ts";
 

@@ -1,4 +1,5 @@
-import type { Clock, Delivery, Handler, HandlerResult, Middleware } from "../../core/index.ts";
+import type { Clock } from "../../core/clock.ts";
+import type { Delivery, Handler, HandlerResult, Middleware } from "../../core/delivery.ts";
 
 const SLICES = 10;
 

@@ -1,16 +1,28 @@
-export type { DepthLimit, DepthSource } from "./admit-by-depth.ts";
 export {
   type AdmissionOptions,
   type AdmissionStatus,
   type AdmittingPublisher,
   admitByDepth,
+  type DepthLimit,
+  type DepthSource,
 } from "./admit-by-depth.ts";
-export type { BacklogOptions, BacklogReading, BacklogSource } from "./backlog.ts";
-export { type Backlog, backlog, type ReadingsOptions } from "./backlog.ts";
-export type { CircuitBreakerOptions, CircuitChange, CircuitState } from "./circuit-breaker.ts";
-export { type CircuitBreaker, type CircuitStatus, circuitBreaker } from "./circuit-breaker.ts";
-export type { Intake, IntakeControl } from "./control-intake.ts";
-export { controlIntake } from "./control-intake.ts";
+export {
+  type Backlog,
+  type BacklogOptions,
+  type BacklogReading,
+  type BacklogSource,
+  backlog,
+  type ReadingsOptions,
+} from "./backlog.ts";
+export {
+  type CircuitBreaker,
+  type CircuitBreakerOptions,
+  type CircuitChange,
+  type CircuitState,
+  type CircuitStatus,
+  circuitBreaker,
+} from "./circuit-breaker.ts";
+export { controlIntake, type Intake, type IntakeControl } from "./control-intake.ts";
 export { type FollowOptions, followDownstream } from "./follow-downstream.ts";
 export { type PrometheusText, prometheusText } from "./prometheus-text.ts";
 export { type RateLimitOptions, rateLimit } from "./rate-limit.ts";

@@ -1,4 +1,4 @@
-import { MessagingError } from "../../core/index.ts";
+import { MessagingError } from "../../core/errors.ts";
 
 /** Throws `invalid` unless the value is a finite number above 0. */
 export function checkPositive(where: string, value: unknown): void {

@@ -1,6 +1,6 @@
 import { checkInteger, checkOptions, clockOf } from "../../core/checks.ts";
-import { pause } from "../../core/clock.ts";
-import { type Clock, type Handler, type Middleware, postpone } from "../../core/index.ts";
+import { type Clock, pause } from "../../core/clock.ts";
+import { type Handler, type Middleware, postpone } from "../../core/delivery.ts";
 import { type Intake, type IntakeControl, IntakeGroup } from "./control-intake.ts";
 import { checkPositive } from "./options.ts";
 

@@ -1,5 +1,6 @@
 import { checkInteger, checkOptions, clockOf, randomOf } from "../../core/checks.ts";
-import { type Clock, type Middleware, postpone, type Random } from "../../core/index.ts";
+import type { Clock, Random } from "../../core/clock.ts";
+import { type Middleware, postpone } from "../../core/delivery.ts";
 import { WindowedSum } from "./handling-meter.ts";
 import { checkPositive, checkShare } from "./options.ts";
 

@@ -1,7 +1,6 @@
 import type { IncomingMessage } from "../../core/adapter.ts";
-import type { Codec } from "../../core/codec.ts";
+import { type Codec, roundedNumber } from "../../core/codec.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
-import { roundedNumber } from "../../core/exact-numbers.ts";
 import { encodeChecked } from "../../core/publish/encode-message.ts";
 import {
   type DeadLetter,

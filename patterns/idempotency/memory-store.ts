@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { checkInteger, checkOptions, clockOf } from "../../core/checks.ts";
-import type { Clock } from "../../core/index.ts";
+import type { Clock } from "../../core/clock.ts";
 import type { ClaimResult, IdempotencyStore } from "./store.ts";
 
 /** The options of {@link memoryIdempotencyStore}. */

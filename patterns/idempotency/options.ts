@@ -1,5 +1,7 @@
 import { checkInteger, checkOptions, clockOf, LONGEST_MS } from "../../core/checks.ts";
-import { type Clock, type Delivery, MessagingError } from "../../core/index.ts";
+import type { Clock } from "../../core/clock.ts";
+import type { Delivery } from "../../core/delivery.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { cleanSettings } from "../../core/stores.ts";
 
 /** The options of {@link idempotent}. `Body` is the body that the handler gets. */

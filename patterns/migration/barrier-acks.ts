@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
-import { type Clock, MessagingError, type Timer } from "../../core/index.ts";
+import type { Clock, Timer } from "../../core/clock.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { ask } from "../../core/stores.ts";
 import { CallBatcher } from "./call-batcher.ts";
 import type { Side } from "./state.ts";

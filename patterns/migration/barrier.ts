@@ -1,4 +1,4 @@
-import { type Delivery, type Outcome, postpone } from "../../core/index.ts";
+import { type Delivery, type Outcome, postpone } from "../../core/delivery.ts";
 import { ackScope, type BarrierAcks } from "./barrier-acks.ts";
 import { bucketOf } from "./buckets.ts";
 import type { Barrier } from "./carried.ts";

@@ -1,12 +1,8 @@
+import type { IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
+import type { DeadLettersAddress } from "../../core/address.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import { LONGEST_MS } from "../../core/checks.ts";
-import {
-  type DeadLettersAddress,
-  type IncomingMessage,
-  isMessagingError,
-  MessagingError,
-  type OutgoingMessage,
-} from "../../core/index.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import {
   HEADER,
   headerBytes,

@@ -1,17 +1,16 @@
-import type { BrokerInternals } from "../../core/broker-internals.ts";
+import type { SubscriptionDeclaration } from "../../core/adapter.ts";
 import {
   type Address,
-  type Destination,
   describeAddress,
-  isMessagingError,
-  MessagingError,
   type QueueAddress,
   type Source,
   type SubscriptionAddress,
-  type SubscriptionDeclaration,
   type TopicAddress,
   type WorkAddress,
-} from "../../core/index.ts";
+} from "../../core/address.ts";
+import type { BrokerInternals } from "../../core/broker-internals.ts";
+import type { Destination } from "../../core/destination.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
 
 /** What a bridge moves: messages or dead letters. */
 export type BridgeContent = "messages" | "dead-letters";

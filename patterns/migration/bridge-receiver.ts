@@ -1,13 +1,7 @@
+import type { DeliverySink, DeliveryToken, IncomingMessage, Receiver, SettleResult } from "../../core/adapter.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
-import type {
-  DeliverySink,
-  DeliveryToken,
-  IncomingMessage,
-  MessagingError,
-  Receiver,
-  SettleResult,
-  Timer,
-} from "../../core/index.ts";
+import type { Timer } from "../../core/clock.ts";
+import type { MessagingError } from "../../core/errors.ts";
 import type { BridgeEnds } from "./bridge-ends.ts";
 import { CallBatcher } from "./call-batcher.ts";
 

@@ -1,15 +1,8 @@
+import type { DeliveryToken, IncomingMessage } from "../../core/adapter.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
-import { within } from "../../core/clock.ts";
+import { type Clock, type Timer, within } from "../../core/clock.ts";
+import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../core/errors.ts";
 import { Fifo } from "../../core/fifo.ts";
-import {
-  type Clock,
-  type DeliveryToken,
-  type IncomingMessage,
-  isMessagingError,
-  MessagingError,
-  type MessagingErrorCode,
-  type Timer,
-} from "../../core/index.ts";
 import { backoffMs } from "../../core/retry-policy.ts";
 import { BridgeOriginals, isReference, movedCopy } from "./bridge-copy.ts";
 import type { BridgeEnds, LeftMessage } from "./bridge-ends.ts";

@@ -1,8 +1,10 @@
+import { addressName } from "../../core/address.ts";
+import type { Broker } from "../../core/broker.ts";
 import { type BrokerInternals, internalsOf } from "../../core/broker-internals.ts";
 import { checkInteger, checkOptions, LONGEST_MS } from "../../core/checks.ts";
 import { pause } from "../../core/clock.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { observe } from "../../core/foreign.ts";
-import { addressName, type Broker, isMessagingError, MessagingError } from "../../core/index.ts";
 import {
   type Bridge,
   type BridgeEnds,

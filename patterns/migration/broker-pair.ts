@@ -1,4 +1,7 @@
-import { type Broker, type BrokerOptions, createBroker, MessagingError, type StartOptions } from "../../core/index.ts";
+import type { Broker } from "../../core/broker.ts";
+import { createBroker } from "../../core/create-broker.ts";
+import { MessagingError } from "../../core/errors.ts";
+import type { BrokerOptions, StartOptions } from "../../core/options.ts";
 import type { Plan } from "./plan.ts";
 import type { Side } from "./state.ts";
 

@@ -1,4 +1,5 @@
-import { type Codec, jsonCodec, type Queue, queue, type Topic, topic } from "../../core/index.ts";
+import { type Codec, jsonCodec } from "../../core/codec.ts";
+import { type Queue, queue, type Topic, topic } from "../../core/destination.ts";
 import { epochIn, type Side } from "./state.ts";
 
 /** The prefix of a barrier's body. No other message has it. */

@@ -1,5 +1,5 @@
-import { pause } from "../../core/clock.ts";
-import { type Clock, isMessagingError, MessagingError } from "../../core/index.ts";
+import { type Clock, pause } from "../../core/clock.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { MigrationProgress } from "./contract.ts";
 import { settledChange } from "./follower.ts";
 import { type Announced, type MigrationState, shareOf, stateIn, withHistory } from "./state.ts";

@@ -1,12 +1,7 @@
-import {
-  addressName,
-  CAPABILITY_NAMES,
-  type CapabilityName,
-  type Destination,
-  describeAddress,
-  MessagingError,
-  type Support,
-} from "../../core/index.ts";
+import { addressName, describeAddress } from "../../core/address.ts";
+import { CAPABILITY_NAMES, type CapabilityName, type Support } from "../../core/capabilities.ts";
+import type { Destination } from "../../core/destination.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { addressOf } from "./bridge-ends.ts";
 import type { Comparable, Comparison, Difference, DifferenceName } from "./contract.ts";
 import type { Plan } from "./plan.ts";

@@ -1,12 +1,9 @@
-import type {
-  Adapter,
-  Broker,
-  BrokerOptions,
-  CapabilityName,
-  Destination,
-  Middleware,
-  Support,
-} from "../../core/index.ts";
+import type { Adapter } from "../../core/adapter.ts";
+import type { Broker } from "../../core/broker.ts";
+import type { CapabilityName, Support } from "../../core/capabilities.ts";
+import type { Middleware } from "../../core/delivery.ts";
+import type { Destination } from "../../core/destination.ts";
+import type { BrokerOptions } from "../../core/options.ts";
 import type { BridgeStatus } from "./bridge-ends.ts";
 import type { MigrationStep } from "./steps.ts";
 import type { MigrationStore } from "./store.ts";

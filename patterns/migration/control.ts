@@ -1,7 +1,9 @@
-import { checkBrokerOptions } from "../../core/broker-options.ts";
+import type { Broker } from "../../core/broker.ts";
 import { checkInteger, checkOptions, clockOf, LONGEST_MS, optionalText } from "../../core/checks.ts";
+import type { Clock } from "../../core/clock.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { observe } from "../../core/foreign.ts";
-import { type Broker, type Clock, MessagingError } from "../../core/index.ts";
+import { checkBrokerOptions } from "../../core/options.ts";
 import { checkRate } from "./bridge.ts";
 import { BrokerPair } from "./broker-pair.ts";
 import { Changes, type Patience, type Read, waitingFor } from "./changes.ts";

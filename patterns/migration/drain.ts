@@ -1,16 +1,10 @@
+import type { IncomingMessage } from "../../core/adapter.ts";
+import { addressName, type DeadLettersAddress, type WorkAddress } from "../../core/address.ts";
+import type { Broker } from "../../core/broker.ts";
 import { type BrokerInternals, internalsOf } from "../../core/broker-internals.ts";
-import { pause } from "../../core/clock.ts";
-import {
-  addressName,
-  type Broker,
-  type Clock,
-  type DeadLettersAddress,
-  type Destination,
-  type IncomingMessage,
-  isMessagingError,
-  MessagingError,
-  type WorkAddress,
-} from "../../core/index.ts";
+import { type Clock, pause } from "../../core/clock.ts";
+import type { Destination } from "../../core/destination.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { pacedBridge } from "./bridge.ts";
 import type { Bridge, BridgeContent, BridgeStatus } from "./bridge-ends.ts";
 import type { Changes, Patience } from "./changes.ts";

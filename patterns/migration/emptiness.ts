@@ -1,5 +1,5 @@
+import type { Address } from "../../core/address.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
-import type { Address } from "../../core/index.ts";
 
 /** The result of one depth request. */
 export interface Reading {

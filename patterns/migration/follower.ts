@@ -1,5 +1,5 @@
+import type { Clock, Timer } from "../../core/clock.ts";
 import { thrownText } from "../../core/foreign.ts";
-import type { Clock, Timer } from "../../core/index.ts";
 import { ask } from "../../core/stores.ts";
 import { inForce, type MigrationState, refuseOtherDestinations, type Side, stateIn } from "./state.ts";
 import type { MigrationStore, StoredMigration } from "./store.ts";

@@ -1,5 +1,11 @@
-import { type Delivery, type Handler, type HandlerResult, type Middleware, postpone } from "../../core/index.ts";
-import { outcomeKind } from "../../core/outcome.ts";
+import {
+  type Delivery,
+  type Handler,
+  type HandlerResult,
+  type Middleware,
+  outcomeKind,
+  postpone,
+} from "../../core/delivery.ts";
 import type { BarrierAlignment } from "./barrier.ts";
 import { Barrier } from "./carried.ts";
 import type { Slots } from "./moving-consumer.ts";

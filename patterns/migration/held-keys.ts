@@ -1,5 +1,7 @@
+import type { Receipt } from "../../core/broker.ts";
+import type { Clock, Timer } from "../../core/clock.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { Fifo } from "../../core/fifo.ts";
-import { type Clock, MessagingError, type Receipt, type Timer } from "../../core/index.ts";
 import type { Side } from "./state.ts";
 
 /** A send in progress. */

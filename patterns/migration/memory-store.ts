@@ -1,5 +1,5 @@
 import { checkOptions, clockOf } from "../../core/checks.ts";
-import type { Clock } from "../../core/index.ts";
+import type { Clock } from "../../core/clock.ts";
 import type {
   BarrierAck,
   InstanceBeat,

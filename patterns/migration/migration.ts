@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
-import { checkBrokerOptions } from "../../core/broker-options.ts";
 import { checkInteger, checkOptions, LONGEST_MS, optionalText } from "../../core/checks.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { observe } from "../../core/foreign.ts";
-import { MessagingError } from "../../core/index.ts";
+import { checkBrokerOptions } from "../../core/options.ts";
 import type { Migration, MigrationOptions } from "./contract.ts";
 import { MovingBroker } from "./moving-broker.ts";
 import { Plan } from "./plan.ts";

@@ -1,33 +1,25 @@
+import type { Depth, StartPosition } from "../../core/adapter.ts";
+import { addressName, workAddress } from "../../core/address.ts";
+import type { BatchEntry, Broker, BrokerStatus, Consumer, Receipt } from "../../core/broker.ts";
 import { type BrokerInternals, INTERNALS } from "../../core/broker-internals.ts";
-import { DEFAULT_CONCURRENCY } from "../../core/broker-options.ts";
 import { checkName, clockOf, randomOf } from "../../core/checks.ts";
 import { DEFAULT_STOP_MS } from "../../core/consume/consumer.ts";
+import type { Handler, Middleware } from "../../core/delivery.ts";
+import type { Queue, Topic } from "../../core/destination.ts";
+import { MessagingError } from "../../core/errors.ts";
+import type { BrokerEvent } from "../../core/events.ts";
 import { observe } from "../../core/foreign.ts";
+import { messageIds } from "../../core/message-ids.ts";
 import {
-  addressName,
-  type BatchEntry,
-  type Broker,
-  type BrokerEvent,
   type BrokerOptions,
-  type BrokerStatus,
   type ConsumeOptions,
-  type Consumer,
-  type Depth,
-  type Handler,
-  MessagingError,
-  type Middleware,
+  DEFAULT_CONCURRENCY,
   type PublishOptions,
-  type Queue,
-  type Receipt,
   type SendOptions,
   type StartOptions,
-  type StartPosition,
   type StopOptions,
   type SubscribeOptions,
-  type Topic,
-  workAddress,
-} from "../../core/index.ts";
-import { messageIds } from "../../core/message-ids.ts";
+} from "../../core/options.ts";
 import { sendEach } from "../../core/publish/publisher.ts";
 import { DEFAULT_SEND_MS } from "../../core/publish/publisher-engine.ts";
 import { startWait } from "../../core/start.ts";

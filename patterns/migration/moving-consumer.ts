@@ -1,5 +1,6 @@
+import type { Broker, Consumer, ConsumerStatus } from "../../core/broker.ts";
 import { checkInteger } from "../../core/checks.ts";
-import type { Broker, Consumer, ConsumerStatus, PauseOptions, StopOptions } from "../../core/index.ts";
+import type { PauseOptions, StopOptions } from "../../core/options.ts";
 import type { Side } from "./state.ts";
 
 /** Limits the concurrent handlers over both brokers. */

@@ -1,20 +1,15 @@
+import { abortable } from "../../core/abort.ts";
+import type { Adapter } from "../../core/adapter.ts";
+import { describeAddress } from "../../core/address.ts";
+import type { Broker, Receipt } from "../../core/broker.ts";
 import { type BrokerInternals, internalsOf } from "../../core/broker-internals.ts";
+import type { Clock, Random } from "../../core/clock.ts";
+import { jsonCodec } from "../../core/codec.ts";
+import type { Queue, Topic } from "../../core/destination.ts";
+import { MessagingError } from "../../core/errors.ts";
+import type { BrokerEvent } from "../../core/events.ts";
 import { unawaited } from "../../core/foreign.ts";
-import {
-  type Adapter,
-  type Broker,
-  type BrokerEvent,
-  type Clock,
-  describeAddress,
-  jsonCodec,
-  MessagingError,
-  type PublishOptions,
-  type Queue,
-  type Random,
-  type Receipt,
-  type SendOptions,
-  type Topic,
-} from "../../core/index.ts";
+import type { PublishOptions, SendOptions } from "../../core/options.ts";
 import { asInvalid } from "../../core/publish/encode-message.ts";
 import { DEFAULT_SEND_MS } from "../../core/publish/publisher-engine.ts";
 import { headerBytes, withHeaders } from "../../core/system-headers.ts";
@@ -144,7 +139,7 @@ export class MovingSends {
       const routingKey =
         to.kind === "topic" ? (options.routingKey ?? unawaited(to.options.routingKey?.(body as never))) : undefined;
       const id = options.id ?? this.#parts.makeId();
-      return this.#parts.router.route({
+      const message = (handOn: () => void): Routed => ({
         to: { kind, name: to.name },
         where,
         id,
@@ -153,6 +148,7 @@ export class MovingSends {
         ordered: to.options.ordered === true && !this.#accepted.includes("order"),
         timeoutMs: options.timeoutMs ?? this.#parts.timeoutMs,
         send: (side, timeoutMs, epoch) => {
+          handOn();
           const stamped = epoch === undefined ? {} : { headers: { ...options.headers, [EPOCH_HEADER]: String(epoch) } };
           const broker = this.#parts.pair.require(side, `${verb} to ${where}`);
           const destination = this.#parts.carried.of(to, side, this.#accepted);
@@ -160,6 +156,11 @@ export class MovingSends {
           return kind === "queue" ? broker.send(destination, body, all) : broker.publish(destination, body, all);
         },
       });
+      const { signal } = options;
+      // The broker object refuses what is no signal.
+      return abortable(where, signal instanceof AbortSignal ? signal : undefined, (handOn) =>
+        this.#parts.router.route(message(handOn)),
+      );
     } catch (error) {
       return Promise.reject(asInvalid(error));
     }

@@ -1,4 +1,4 @@
-import type { Clock, Timer } from "../../core/index.ts";
+import type { Clock, Timer } from "../../core/clock.ts";
 
 /** The most that a late timer is caught up. Idle time is not saved up. */
 const MOST_LATE_MS = 50;

@@ -1,19 +1,9 @@
+import type { Adapter } from "../../core/adapter.ts";
+import { type Address, addressName, describeAddress, type WorkAddress, workAddress } from "../../core/address.ts";
 import { checkName } from "../../core/checks.ts";
-import {
-  type Adapter,
-  type Address,
-  addressName,
-  type BrokerOptions,
-  type Destination,
-  describeAddress,
-  isMessagingError,
-  MessagingError,
-  type Queue,
-  type Subscription,
-  type Topic,
-  type WorkAddress,
-  workAddress,
-} from "../../core/index.ts";
+import type { Destination, Queue, Subscription, Topic } from "../../core/destination.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import type { BrokerOptions } from "../../core/options.ts";
 import { routingMatches } from "../../core/routing.ts";
 import { addressOf, isOrdered } from "./bridge-ends.ts";
 import { carried } from "./carried.ts";

@@ -1,4 +1,4 @@
-import type { Clock, Timer } from "../../core/index.ts";
+import type { Clock, Timer } from "../../core/clock.ts";
 import { ask, storableText } from "../../core/stores.ts";
 import { CallBatcher } from "./call-batcher.ts";
 import type { JournalMark, MigrationStore } from "./store.ts";

@@ -1,6 +1,8 @@
+import type { Depth } from "../../core/adapter.ts";
+import { addressName, type WorkAddress } from "../../core/address.ts";
+import type { Broker } from "../../core/broker.ts";
 import { internalsOf } from "../../core/broker-internals.ts";
 import { checkInteger, checkOptions } from "../../core/checks.ts";
-import { addressName, type Broker, type Depth, type WorkAddress } from "../../core/index.ts";
 import { storableText } from "../../core/stores.ts";
 import type { ParityReport, ReportOptions, SourceParity } from "./contract.ts";
 import { deadLetterIds } from "./drain.ts";

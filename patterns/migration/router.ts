@@ -1,5 +1,7 @@
+import type { Receipt } from "../../core/broker.ts";
 import { internalsOf } from "../../core/broker-internals.ts";
-import { type Clock, MessagingError, type Receipt } from "../../core/index.ts";
+import type { Clock } from "../../core/clock.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { ackScope, type BarrierAcks } from "./barrier-acks.ts";
 import type { BrokerPair } from "./broker-pair.ts";
 import { bucketOf, hasBucket } from "./buckets.ts";

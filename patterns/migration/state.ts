@@ -1,4 +1,4 @@
-import { MessagingError } from "../../core/index.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { hasBucket } from "./buckets.ts";
 import type { HistoryEntry } from "./contract.ts";
 import { MIGRATION_STEPS, type MigrationStep } from "./steps.ts";

@@ -1,5 +1,6 @@
-import { pause } from "../../core/clock.ts";
-import { type Broker, type Clock, MessagingError } from "../../core/index.ts";
+import type { Broker } from "../../core/broker.ts";
+import { type Clock, pause } from "../../core/clock.ts";
+import { MessagingError } from "../../core/errors.ts";
 import type { Announcement, Changes, Patience, Read } from "./changes.ts";
 import { compareBrokers, Missing, refuseLost } from "./compare.ts";
 import type { AdvanceOptions, ParityReport, RollbackOptions } from "./contract.ts";

@@ -1,16 +1,9 @@
-import type { Broker } from "../../core/broker.ts";
+import type { BatchEntry, Broker, Receipt } from "../../core/broker.ts";
 import { type BrokerInternals, internalsOf } from "../../core/broker-internals.ts";
 import { checkEntries, checkOptions, LONGEST_MS } from "../../core/checks.ts";
+import type { Queue, Topic } from "../../core/destination.ts";
+import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { isThenable, unawaited } from "../../core/foreign.ts";
-import {
-  type BatchEntry,
-  HEADER,
-  isMessagingError,
-  MessagingError,
-  type Queue,
-  type Receipt,
-  type Topic,
-} from "../../core/index.ts";
 import type { PublishOptions, SendOptions } from "../../core/options.ts";
 import {
   asInvalid,
@@ -19,6 +12,7 @@ import {
   type MessageEncoding,
   type NewMessage,
 } from "../../core/publish/encode-message.ts";
+import { HEADER } from "../../core/system-headers.ts";
 import type { NewOutboxRow, OutboxStore } from "./store.ts";
 
 /** Returns headers for a message that is being written. */
@@ -56,10 +50,10 @@ export function createOutbox<Transaction>(options: OutboxOptions<Transaction>): 
 }
 
 /** The options of one `send` of an outbox: those of `Publisher.send`, with any delay on any broker. */
-export interface OutboxSendOptions extends Omit<SendOptions, "timeoutMs"> {}
+export interface OutboxSendOptions extends Omit<SendOptions, "timeoutMs" | "signal"> {}
 
 /** The options of one `publish` of an outbox. */
-export interface OutboxPublishOptions extends Omit<PublishOptions, "timeoutMs"> {}
+export interface OutboxPublishOptions extends Omit<PublishOptions, "timeoutMs" | "signal"> {}
 
 /**
  * Sends messages by writing them in the caller's database transaction. A relay sends committed messages, at least once and

@@ -1,7 +1,19 @@
-export type { Outbox, OutboxHeaders, OutboxPublishOptions, OutboxSendOptions } from "./create-outbox.ts";
-export { createOutbox, type OutboxOptions } from "./create-outbox.ts";
-export { type TransactionalHandler, transactional } from "./inbox.ts";
-export type { InboxCleanOptions, InboxEvent, InboxEventSource, InboxOptions } from "./inbox-options.ts";
+export {
+  createOutbox,
+  type Outbox,
+  type OutboxHeaders,
+  type OutboxOptions,
+  type OutboxPublishOptions,
+  type OutboxSendOptions,
+} from "./create-outbox.ts";
+export {
+  type InboxCleanOptions,
+  type InboxEvent,
+  type InboxEventSource,
+  type InboxOptions,
+  type TransactionalHandler,
+  transactional,
+} from "./inbox.ts";
 export {
   type InboxEnd,
   type InboxHandleOptions,

@@ -2,9 +2,9 @@ import { hostname } from "node:os";
 import type { Broker } from "../../core/broker.ts";
 import { type BrokerInternals, internalsOf } from "../../core/broker-internals.ts";
 import { checkInteger, checkOptions, LONGEST_MS, optionalText } from "../../core/checks.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { observe } from "../../core/foreign.ts";
-import { MessagingError, type RetryPolicy } from "../../core/index.ts";
-import { type Retry, retryPolicy } from "../../core/retry-policy.ts";
+import { type Retry, type RetryPolicy, retryPolicy } from "../../core/retry-policy.ts";
 import { cleanSettings } from "../../core/stores.ts";
 import type { OutboxStore } from "./store.ts";
 

@@ -1,7 +1,7 @@
 import { checkInteger, checkOptions } from "../../core/checks.ts";
 import { pause } from "../../core/clock.ts";
 import { DEFAULT_STOP_MS } from "../../core/consume/consumer.ts";
-import { MessagingError } from "../../core/index.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { unlessAborted } from "./inbox.ts";
 import { type RelayCounts, RelayRun } from "./relay/run.ts";
 import { type RelayOptions, type RelaySettings, type RelayStall, relaySettings } from "./relay-options.ts";

@@ -1,4 +1,6 @@
-import { type MessageHeaders, MessagingError, type QueueAddress, type TopicAddress } from "../../core/index.ts";
+import type { QueueAddress, TopicAddress } from "../../core/address.ts";
+import type { MessageHeaders } from "../../core/delivery.ts";
+import { MessagingError } from "../../core/errors.ts";
 
 /**
  * Stores messages between the transaction that wrote them and the broker. `Transaction` is the caller's transaction, to write

@@ -1,4 +1,5 @@
-import { type Broker, createBroker, type DeliverySink, postpone, queue } from "anybroker";
+import { type Broker, createBroker, postpone, queue } from "anybroker";
+import type { DeliverySink } from "anybroker/adapter";
 import { memory } from "anybroker/memory";
 import { testBroker } from "anybroker/testing";
 import { describe, expect, it } from "vitest";

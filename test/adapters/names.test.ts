@@ -6,8 +6,9 @@ import { memory } from "../../adapters/memory/index.ts";
 import { queueTarget, topicTarget } from "../../adapters/rabbitmq/delay-levels.ts";
 import { exchangeName, physicalName as onRabbitMQ, queueName } from "../../adapters/rabbitmq/names.ts";
 import { physicalName as onSQS } from "../../adapters/sqs/names.ts";
-import type { Address, WorkAddress } from "../../core/address.ts";
-import { addressName, isMessagingError, queue, subscription, topic } from "../../core/index.ts";
+import { type Address, addressName, type WorkAddress } from "../../core/address.ts";
+import { queue, subscription, topic } from "../../core/destination.ts";
+import { isMessagingError } from "../../core/errors.ts";
 
 /** The names that an address has on a broker, each with what has it and with the namespace it is in. */
 type Named = (address: Address) => readonly { readonly what: string; readonly name: string }[];

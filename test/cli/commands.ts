@@ -1,5 +1,5 @@
 import { PassThrough, Writable } from "node:stream";
-import { systemClock } from "anybroker";
+import { systemClock } from "anybroker/adapter";
 import { expect } from "vitest";
 import type { Configuration } from "../../cli/configuration.ts";
 import { run } from "../../cli/run.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Adapter } from "anybroker";
 import { type MemoryAdapter, memory } from "anybroker/memory";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { delegate } from "../conformance/decorators/delegate.ts";
+import { delegate } from "../../conformance/decorators/delegate.ts";
 import { withoutBrowse } from "../patterns/dead-letters/adapters.ts";
 import { type CommandResult, type CommandWorld, command, errorOf } from "./commands.ts";
 import { screenOf } from "./screen.ts";

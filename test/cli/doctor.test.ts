@@ -1,7 +1,7 @@
 import { type Adapter, queue, subscription, topic } from "anybroker";
 import { memory, memorySpace } from "anybroker/memory";
 import { expect, test } from "vitest";
-import { delegate } from "../conformance/decorators/delegate.ts";
+import { delegate } from "../../conformance/decorators/delegate.ts";
 import { command, errorOf } from "./commands.ts";
 import { shop } from "./shop.ts";
 
@@ -33,7 +33,7 @@ test("doctor tells what is there, what each guarantee is, and what it cannot pro
   expect(json.checks).toContainEqual(expect.objectContaining({ check: "connect", status: "ok" }));
   expect(json.checks).toContainEqual(expect.objectContaining({ check: "write and consume", status: "unknown" }));
   const { stdout } = await command(["doctor"], { configuration });
-  expect(stdout).toMatch(/^durable +unsupported +messages are gone/m);
+  expect(stdout).toMatch(/^durable +unsupported +messages are lost/m);
   expect(stdout).toMatch(/^queue:orders +queue orders +0 +1$/m);
 });
 

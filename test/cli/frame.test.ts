@@ -3,7 +3,7 @@ import { memory, memorySpace } from "anybroker/memory";
 import { expect, test } from "vitest";
 import type { Configuration } from "../../cli/configuration.ts";
 import { EXIT, exitOf } from "../../cli/exit-codes.ts";
-import { delegate } from "../conformance/decorators/delegate.ts";
+import { delegate } from "../../conformance/decorators/delegate.ts";
 import { command, errorOf } from "./commands.ts";
 
 const orders = queue<number>("orders");
@@ -25,6 +25,7 @@ const ENDS: Readonly<Record<MessagingErrorCode, number>> = {
   unconfirmed: 75,
   overloaded: 75,
   timeout: 75,
+  aborted: 75,
   closed: 75,
   unauthorized: 77,
   conflict: 78,

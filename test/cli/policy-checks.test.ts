@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import { policyChecks } from "../../cli/broker-statistics.ts";
 import type { Adapter } from "../../core/adapter.ts";
-import { MessagingError, queue } from "../../core/index.ts";
+import { queue } from "../../core/destination.ts";
+import { MessagingError } from "../../core/errors.ts";
 
 async function statuses(policies: () => Promise<unknown>): Promise<readonly string[]> {
   const adapter = { name: "rabbitmq", policies } as unknown as Adapter;

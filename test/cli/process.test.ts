@@ -92,7 +92,7 @@ test("Ctrl-C in a run says where it stands, and the plan that it leaves goes on"
   const { code, stdout } = await run.ended();
   expect([3, 130]).toContain(code);
   expect(stdout).toMatch(
-    /^sent back \d+\nstopped: it was interrupted, .*\ncontinue with: anybroker dlq replay orders --resume /,
+    /^sent back \d+\nstopped: it was interrupted; .*\ncontinue with: anybroker dlq replay orders --resume /,
   );
   const [, planFile = ""] = /--resume (\S+)/.exec(stdout) ?? [];
   const plan = JSON.parse(readFileSync(join(anybroker.folder, planFile), "utf8")) as {

@@ -2,7 +2,7 @@ import { type Adapter, MessagingError, queue, topic } from "anybroker";
 import { memory, memorySpace } from "anybroker/memory";
 import { describe, expect, test } from "vitest";
 import type { Configuration } from "../../cli/configuration.ts";
-import { delegate } from "../conformance/decorators/delegate.ts";
+import { delegate } from "../../conformance/decorators/delegate.ts";
 import { command, errorOf } from "./commands.ts";
 import { shop } from "./shop.ts";
 

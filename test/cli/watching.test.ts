@@ -2,8 +2,8 @@ import { type Adapter, createBroker, MessagingError } from "anybroker";
 import { type MemoryAdapter, memory } from "anybroker/memory";
 import { expect, test } from "vitest";
 import type { Configuration } from "../../cli/configuration.ts";
+import { delegate } from "../../conformance/decorators/delegate.ts";
 import { until } from "../brokers/until.ts";
-import { delegate } from "../conformance/decorators/delegate.ts";
 import { command, documented, errorOf } from "./commands.ts";
 import { shop } from "./shop.ts";
 

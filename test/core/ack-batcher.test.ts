@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import type { Receiver, SettleResult } from "../../core/adapter.ts";
 import { InFlightDelivery } from "../../core/consume/in-flight.ts";
 import { AckBatcher } from "../../core/consume/receiver.ts";
-import type { Receiver, SettleResult } from "../../core/index.ts";
 import { VirtualTime } from "../simulation/virtual-time.ts";
 import { incoming } from "./recording-adapter.ts";
 

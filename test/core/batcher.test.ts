@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { MessagingError, type SendResult } from "../../core/index.ts";
+import type { SendResult } from "../../core/adapter.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { PublisherEngine } from "../../core/publish/publisher-engine.ts";
 import { Prng } from "../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";

@@ -5,7 +5,11 @@ import * as v from "valibot";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import { memory } from "../../adapters/memory/index.ts";
-import { type BrokerEvent, type Codec, createBroker, type MessagingError, queue } from "../../core/index.ts";
+import type { Codec } from "../../core/codec.ts";
+import { createBroker } from "../../core/create-broker.ts";
+import { queue } from "../../core/destination.ts";
+import type { MessagingError } from "../../core/errors.ts";
+import type { BrokerEvent } from "../../core/events.ts";
 
 const CANARY = "canary-77ab";
 

@@ -4,7 +4,10 @@ import * as v from "valibot";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { z } from "zod";
 import { memory } from "../../adapters/memory/index.ts";
-import { bytesCodec, type Codec, createBroker, MessagingError, queue } from "../../core/index.ts";
+import { bytesCodec, type Codec } from "../../core/codec.ts";
+import { createBroker } from "../../core/create-broker.ts";
+import { queue } from "../../core/destination.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { createOutbox, type OutboxStore } from "../../patterns/outbox/index.ts";
 import { RecordingAdapter } from "./recording-adapter.ts";
 

@@ -1,5 +1,9 @@
 import { expect, it } from "vitest";
-import { type BrokerEvent, createBroker, type Delivery, MessagingError, queue } from "../../core/index.ts";
+import { createBroker } from "../../core/create-broker.ts";
+import type { Delivery } from "../../core/delivery.ts";
+import { queue } from "../../core/destination.ts";
+import { MessagingError } from "../../core/errors.ts";
+import type { BrokerEvent } from "../../core/events.ts";
 import { Prng } from "../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";
 import { incoming, RecordingAdapter, settled } from "./recording-adapter.ts";

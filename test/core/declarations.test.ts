@@ -1,15 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { addressName } from "../../core/address.ts";
 import { checkFilter, checkName, checkRoutingKey } from "../../core/checks.ts";
-import {
-  addressName,
-  createBroker,
-  isMessagingError,
-  type MessagingError,
-  queue,
-  subscription,
-  topic,
-} from "../../core/index.ts";
+import { createBroker } from "../../core/create-broker.ts";
+import { queue, subscription, topic } from "../../core/destination.ts";
+import { isMessagingError, type MessagingError } from "../../core/errors.ts";
 import { capabilities, LIMITS, RecordingAdapter } from "./recording-adapter.ts";
 
 async function problemsOf(starting: Promise<void>): Promise<readonly MessagingError[]> {

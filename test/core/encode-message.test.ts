@@ -1,14 +1,9 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import {
-  createBroker,
-  MessagingError,
-  type Publisher,
-  type Queue,
-  queue,
-  type Topic,
-  topic,
-} from "../../core/index.ts";
+import type { Publisher } from "../../core/broker.ts";
+import { createBroker } from "../../core/create-broker.ts";
+import { type Queue, queue, type Topic, topic } from "../../core/destination.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { capabilities, LIMITS, RecordingAdapter } from "./recording-adapter.ts";
 
 const CANARY = "canary-77ab";

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { inexactNumbers, roundedNumber } from "../../core/exact-numbers.ts";
+import { inexactNumbers, roundedNumber } from "../../core/codec.ts";
 
 test.each([
   "0",

@@ -1,15 +1,11 @@
 import { describe, expect, it, test } from "vitest";
 import { z } from "zod";
-import {
-  bytesCodec,
-  deadLetter,
-  type ForeignProperties,
-  HEADER,
-  MessagingError,
-  type Queue,
-  queue,
-  type Tombstones,
-} from "../../core/index.ts";
+import type { ForeignProperties } from "../../core/adapter.ts";
+import { bytesCodec } from "../../core/codec.ts";
+import { deadLetter } from "../../core/delivery.ts";
+import { type Queue, queue, type Tombstones } from "../../core/destination.ts";
+import { MessagingError } from "../../core/errors.ts";
+import { HEADER } from "../../core/system-headers.ts";
 import { incoming } from "./recording-adapter.ts";
 import { headers, refusingWorld } from "./refusing-world.ts";
 

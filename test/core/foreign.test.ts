@@ -2,18 +2,14 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { memory } from "../../adapters/memory/index.ts";
+import type { Adapter } from "../../core/adapter.ts";
+import type { Codec } from "../../core/codec.ts";
+import { createBroker } from "../../core/create-broker.ts";
+import type { Handler, Middleware } from "../../core/delivery.ts";
+import { queue, topic } from "../../core/destination.ts";
+import { isMessagingError } from "../../core/errors.ts";
+import type { BrokerEvent } from "../../core/events.ts";
 import { isThenable, observe, thrownClass, thrownText } from "../../core/foreign.ts";
-import {
-  type Adapter,
-  type BrokerEvent,
-  type Codec,
-  createBroker,
-  type Handler,
-  isMessagingError,
-  type Middleware,
-  queue,
-  topic,
-} from "../../core/index.ts";
 import { Prng } from "../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";
 import { incoming, RecordingAdapter, settled } from "./recording-adapter.ts";

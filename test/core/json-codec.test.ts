@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { bytesCodec, jsonCodec, type MessagingError } from "../../core/index.ts";
+import { bytesCodec, jsonCodec } from "../../core/codec.ts";
+import type { MessagingError } from "../../core/errors.ts";
 
 const CANARY = "canary-4f1b";
 

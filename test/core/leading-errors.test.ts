@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { createBroker, MessagingError, queue } from "../../core/index.ts";
+import { createBroker } from "../../core/create-broker.ts";
+import { queue } from "../../core/destination.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { PublisherEngine } from "../../core/publish/publisher-engine.ts";
 import { startFailed } from "../../core/start.ts";
 import { storeFailure } from "../../core/stores.ts";

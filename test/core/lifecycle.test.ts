@@ -1,13 +1,9 @@
 import { describe, expect, it } from "vitest";
-import {
-  type Broker,
-  type BrokerOptions,
-  type Consumer,
-  createBroker,
-  MessagingError,
-  queue,
-  topic,
-} from "../../core/index.ts";
+import type { Broker, Consumer } from "../../core/broker.ts";
+import { createBroker } from "../../core/create-broker.ts";
+import { queue, topic } from "../../core/destination.ts";
+import { MessagingError } from "../../core/errors.ts";
+import type { BrokerOptions } from "../../core/options.ts";
 import { Prng } from "../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";
 import { incoming, RecordingAdapter, settled } from "./recording-adapter.ts";

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { topicName } from "../../adapters/kafka/names.ts";
-import { awsName, FIFO, readName } from "../../adapters/sqs/names.ts";
+import { addressNameOf, awsName, FIFO } from "../../adapters/sqs/names.ts";
 import { addressesAmong, parseWorkAddress } from "../../core/adapter-support.ts";
 import { type Address, addressName, type WorkAddress } from "../../core/address.ts";
 
@@ -41,7 +41,7 @@ test("what stands is found among the names of each broker", () => {
         const queues = addresses
           .filter(({ kind }) => kind !== "topic")
           .map((of) => `${awsName(of, prefix)}${fifo ? FIFO : ""}`);
-        expect(found(queues.flatMap((queue) => readName(queue, prefix) ?? []))).toEqual(expected);
+        expect(found(queues.flatMap((queue) => addressNameOf(queue, prefix) ?? []))).toEqual(expected);
       },
     ),
   );
@@ -54,7 +54,7 @@ test("names that are none of ours are passed over", () => {
     { kind: "topic", name: "t" },
   ]);
   expect(parseWorkAddress("orders.dlq")).toBeUndefined();
-  expect([readName("shop_orders", "other"), readName("a_x", ""), readName("a_", "")]).toEqual([
+  expect([addressNameOf("shop_orders", "other"), addressNameOf("a_x", ""), addressNameOf("a_", "")]).toEqual([
     undefined,
     undefined,
     undefined,

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { deadLetter, queue } from "../../core/index.ts";
+import { deadLetter } from "../../core/delivery.ts";
+import { queue } from "../../core/destination.ts";
 import { incoming, settled } from "./recording-adapter.ts";
 import { HOUR_MS, refusingWorld } from "./refusing-world.ts";
 

@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
-import { createBroker, queue } from "../../core/index.ts";
+import { createBroker } from "../../core/create-broker.ts";
+import { queue } from "../../core/destination.ts";
 import { Prng } from "../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";
 import { incoming, RecordingAdapter, settled } from "./recording-adapter.ts";

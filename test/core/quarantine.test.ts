@@ -1,12 +1,10 @@
 import { describe, expect, it } from "vitest";
-import {
-  type BrokerEvent,
-  type ConsumeOptions,
-  createBroker,
-  HEADER,
-  MessagingError,
-  queue,
-} from "../../core/index.ts";
+import { createBroker } from "../../core/create-broker.ts";
+import { queue } from "../../core/destination.ts";
+import { MessagingError } from "../../core/errors.ts";
+import type { BrokerEvent } from "../../core/events.ts";
+import type { ConsumeOptions } from "../../core/options.ts";
+import { HEADER } from "../../core/system-headers.ts";
 import { Prng } from "../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";
 import { incoming, RecordingAdapter, settled } from "./recording-adapter.ts";
@@ -72,12 +70,12 @@ async function world(options: ConsumeOptions = {}, ordered = false) {
   return { time, adapter, broker, consumer, opened, events, started, attempts, noted, own, pass, until, end, finish };
 }
 
-const suspect = (id: string, key?: string) => incoming(id, { key, redeliveries: 2 });
+const redelivered = (id: string, key?: string) => incoming(id, { key, redeliveries: 2 });
 
 describe("a message that was redelivered often", () => {
   it("starts behind a note, and its end is written", async () => {
     const { opened, started, attempts, own, consumer, end, pass } = await world();
-    opened.sink.deliver([suspect("1"), incoming("2", { redeliveries: 1 })]);
+    opened.sink.deliver([redelivered("1"), incoming("2", { redeliveries: 1 })]);
     expect(started).toEqual(["2"]);
     expect(consumer.status()).toMatchObject({ quarantined: 1, unsettled: 2 });
     await settled();
@@ -97,9 +95,9 @@ describe("a message that was redelivered often", () => {
   it("waits while its last consumer may live, and others do not", async () => {
     const { opened, started, attempts, noted, pass, until, end } = await world();
     noted("1", 1);
-    opened.sink.deliver([suspect("1")]);
+    opened.sink.deliver([redelivered("1")]);
     await pass(SILENCE_MS * 0.9);
-    opened.sink.deliver([incoming("2"), suspect("3")]);
+    opened.sink.deliver([incoming("2"), redelivered("3")]);
     await settled();
     expect(started).toEqual(["2", "3"]);
     await end("2");
@@ -114,7 +112,7 @@ describe("a message that was redelivered often", () => {
   ])("is nobody's crash where its last consumer %s", async (_, state) => {
     const { opened, started, attempts, noted, pass } = await world();
     noted("1", 1);
-    opened.sink.deliver([suspect("1")]);
+    opened.sink.deliver([redelivered("1")]);
     await pass(SILENCE_MS / 2);
     expect(started).toEqual([]);
     noted("1", 2, state);
@@ -126,7 +124,7 @@ describe("a message that was redelivered often", () => {
   it("runs with nothing beside it after a crash", async () => {
     const { opened, started, noted, own, pass, end } = await world();
     noted("1", 1);
-    opened.sink.deliver([suspect("1"), incoming("2")]);
+    opened.sink.deliver([redelivered("1"), incoming("2")]);
     await pass(2 * SILENCE_MS);
     opened.sink.deliver([incoming("3")]);
     await settled();
@@ -145,7 +143,7 @@ describe("a message that was redelivered often", () => {
     noted("1", 7, "running", { by: `${OTHER} 3`, alone: true });
     noted("2", 1);
     noted("2", 1, "started", { by: `${OTHER} 2`, alone: true });
-    opened.sink.deliver([suspect("1"), suspect("2")]);
+    opened.sink.deliver([redelivered("1"), redelivered("2")]);
     await until("it to be dead", () => consumer.status().deadLettered === 1);
     expect(adapter.handed.at(-1)).toMatchObject({
       to: { kind: "dead-letters" },
@@ -167,7 +165,7 @@ describe("a message that was redelivered often", () => {
   it("keeps back its key in order, and no other", async () => {
     const { opened, started, noted, until } = await world({}, true);
     noted("a1", 1);
-    opened.sink.deliver([suspect("a1", "a"), suspect("a2", "a"), incoming("b1", { key: "b" })]);
+    opened.sink.deliver([redelivered("a1", "a"), redelivered("a2", "a"), incoming("b1", { key: "b" })]);
     await settled();
     expect(started).toEqual(["b1"]);
     noted("a1", 2, "over");
@@ -177,7 +175,7 @@ describe("a message that was redelivered often", () => {
 
   it("says at once that it is over where the delivery was lost, though its handler runs on", async () => {
     const { opened, own, adapter } = await world();
-    opened.sink.deliver([suspect("1")]);
+    opened.sink.deliver([redelivered("1")]);
     await settled();
     opened.sink.lost("all", new MessagingError("unreachable", "cut"));
     await settled();
@@ -188,7 +186,7 @@ describe("a message that was redelivered often", () => {
   it("says it as soon as the connection is back, and after a stop at the next start", async () => {
     const { opened, own, adapter, broker, pass, finish } = await world();
     const refusal = new MessagingError("unreachable", "cut");
-    opened.sink.deliver([suspect("1"), suspect("2")]);
+    opened.sink.deliver([redelivered("1"), redelivered("2")]);
     await settled();
     adapter.logRefusal = refusal;
     opened.sink.lost(["1"], refusal);
@@ -207,7 +205,7 @@ describe("a message that was redelivered often", () => {
   it("is not taken for crashed while nobody could write", async () => {
     const { opened, started, adapter, noted, pass, until, attempts } = await world();
     noted("1", 1);
-    opened.sink.deliver([suspect("1")]);
+    opened.sink.deliver([redelivered("1")]);
     await pass(SILENCE_MS * 0.75);
     adapter.logRefusal = new MessagingError("unreachable", "cut");
     await pass(12_000);
@@ -222,7 +220,7 @@ describe("a message that was redelivered often", () => {
   it("is handled without a log that is out of order, which is said", async () => {
     const { opened, started, adapter, events, until } = await world();
     adapter.logRefusal = new MessagingError("unauthorized", "no right to it");
-    opened.sink.deliver([suspect("1")]);
+    opened.sink.deliver([redelivered("1")]);
     await until("it to start", () => started.length === 1);
     const notices = events.filter(({ type }) => type === "notice");
     expect(notices).toMatchObject([{ error: { code: "unauthorized" } }, { error: { code: "unauthorized" } }]);
@@ -232,7 +230,7 @@ describe("a message that was redelivered often", () => {
     const { opened, started, adapter, pass } = await world({ concurrency: 1 });
     const confirmed = Promise.withResolvers<void>();
     Object.assign(adapter.log, { append: () => confirmed.promise });
-    opened.sink.deliver([suspect("1")]);
+    opened.sink.deliver([redelivered("1")]);
     await settled();
     opened.sink.deliver([incoming("2")]);
     await settled();
@@ -247,10 +245,10 @@ describe("a message that was redelivered often", () => {
   it("is handled at once where the log takes nothing, as others of it have found out", async () => {
     const { opened, started, adapter, until, pass, end } = await world({ concurrency: 1 });
     adapter.logRefusal = new MessagingError("unreachable", "away");
-    opened.sink.deliver([suspect("1")]);
+    opened.sink.deliver([redelivered("1")]);
     await until("it to start", () => started.length === 1);
     await end("1");
-    opened.sink.deliver([suspect("2"), suspect("3")]);
+    opened.sink.deliver([redelivered("2"), redelivered("3")]);
     await pass(1);
     expect(started).toEqual(["1", "2"]);
     await end("2");
@@ -259,7 +257,7 @@ describe("a message that was redelivered often", () => {
 
   it("is not started by a consumer that was paused meanwhile, nor noted for as long", async () => {
     const { opened, started, own, consumer, pass } = await world();
-    opened.sink.deliver([suspect("1")]);
+    opened.sink.deliver([redelivered("1")]);
     consumer.pause();
     await pass(SILENCE_MS);
     expect(started).toEqual([]);
@@ -271,13 +269,13 @@ describe("a message that was redelivered often", () => {
 
   it("is not over in the log because an earlier delivery of it was lost, whose end could not be said", async () => {
     const { opened, adapter, own, pass } = await world();
-    opened.sink.deliver([suspect("1")]);
+    opened.sink.deliver([redelivered("1")]);
     await settled();
     adapter.logRefusal = new MessagingError("unreachable", "cut");
     opened.sink.lost("all", adapter.logRefusal);
     await settled();
     adapter.logRefusal = undefined;
-    opened.sink.deliver([suspect("1")]);
+    opened.sink.deliver([redelivered("1")]);
     await settled();
     await pass(SILENCE_MS * 2);
     expect(own().filter(({ state }) => state === "over")).toEqual([]);
@@ -287,7 +285,7 @@ describe("a message that was redelivered often", () => {
     const { opened, noted, consumer, own } = await world();
     noted("1", 1);
     noted("2", 1);
-    opened.sink.deliver([suspect("1"), suspect("2")]);
+    opened.sink.deliver([redelivered("1"), redelivered("2")]);
     await settled();
     opened.sink.revoke(["1"]);
     consumer.pause({ requeue: true });
@@ -303,7 +301,7 @@ describe("a message that was redelivered often", () => {
   it("starts nothing that is being lost with it", async () => {
     const { opened, started, noted, until } = await world();
     noted("1", 1);
-    opened.sink.deliver([suspect("1")]);
+    opened.sink.deliver([redelivered("1")]);
     await until("it to run alone", () => started.length === 1);
     opened.sink.deliver([incoming("2"), incoming("3")]);
     opened.sink.lost("all", new MessagingError("unreachable", "cut"));
@@ -314,7 +312,7 @@ describe("a message that was redelivered often", () => {
   it("is over in the log before anything else starts, if it ran alone", async () => {
     const { opened, started, noted, until, end, adapter, own } = await world();
     noted("1", 1);
-    opened.sink.deliver([suspect("1")]);
+    opened.sink.deliver([redelivered("1")]);
     await until("it to run alone", () => started.length === 1);
     opened.sink.deliver([incoming("2")]);
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -331,7 +329,7 @@ describe("a message that was redelivered often", () => {
     const { opened, started, noted, until, end } = await world({ concurrency: 2 });
     const alone = ["1", "2", "3"];
     for (const id of alone) noted(id, 1);
-    opened.sink.deliver(alone.map((id) => suspect(id)));
+    opened.sink.deliver(alone.map((id) => redelivered(id)));
     await until("the first to run alone", () => started.length === 1);
     opened.sink.deliver(["a", "b", "c", "d"].map((id) => incoming(id)));
     for (let count = 0; count < 7; count++) {
@@ -348,9 +346,9 @@ describe("a message that was redelivered often", () => {
     await finish(broker.start());
     const [, second] = adapter.opened;
     for (const id of ["1", "2"]) noted(id, 1);
-    opened.sink.deliver([suspect("1")]);
+    opened.sink.deliver([redelivered("1")]);
     await until("it to run alone", () => started.length === 1);
-    second?.sink.deliver([suspect("2")]);
+    second?.sink.deliver([redelivered("2")]);
     await until("it to wait for its turn", () => other.status().waiting === 1);
     await settled();
     expect(started).toEqual(["1"]);
@@ -364,7 +362,7 @@ describe("a message that was redelivered often", () => {
     const { opened, started, noted, until, end, adapter } = await world();
     noted("1", 1);
     noted("2", 1);
-    opened.sink.deliver([suspect("1"), suspect("2")]);
+    opened.sink.deliver([redelivered("1"), redelivered("2")]);
     await until("the first to run alone", () => started.length === 1);
     adapter.logRefusal = new MessagingError("unauthorized", "no right to it any more");
     opened.sink.deliver([incoming("3")]);
@@ -377,7 +375,7 @@ describe("a message that was redelivered often", () => {
   it("lets the others go on while its own note is refused, though it is to run alone", async () => {
     const { opened, started, noted, until, adapter, end, consumer } = await world();
     noted("1", 1);
-    opened.sink.deliver([suspect("1"), incoming("2")]);
+    opened.sink.deliver([redelivered("1"), incoming("2")]);
     await until("it to wait for the other", () => consumer.status().quarantined === 0);
     opened.sink.deliver([incoming("3")]);
     await settled();
@@ -393,7 +391,7 @@ describe("a message that was redelivered often", () => {
   it("does not start beside others where its note was confirmed late, though it is to run alone", async () => {
     const { opened, started, noted, until, adapter, end, consumer } = await world();
     noted("1", 1);
-    opened.sink.deliver([suspect("1"), incoming("2")]);
+    opened.sink.deliver([redelivered("1"), incoming("2")]);
     await until("it to wait for the other", () => consumer.status().quarantined === 0);
     const { promise, resolve } = Promise.withResolvers<void>();
     adapter.logWait = promise;
@@ -412,7 +410,7 @@ describe("a message that was redelivered often", () => {
     const { opened, started, adapter, events, until, end, pass, own } = await world({ concurrency: 1 });
     adapter.logRefusal = new MessagingError("unauthorized", "no right to it");
     const ids = Array.from({ length: 50 }, (_, number) => `${number}`);
-    opened.sink.deliver(ids.map((id) => suspect(id)));
+    opened.sink.deliver(ids.map((id) => redelivered(id)));
     await until("the first to start", () => started.length === 1);
     opened.sink.deliver([incoming("other")]);
     const from = adapter.logWrites;
@@ -427,7 +425,7 @@ describe("a message that was redelivered often", () => {
     expect(adapter.logWrites - before).toBeLessThan(10);
     adapter.logRefusal = undefined;
     await pass(60_000);
-    opened.sink.deliver([suspect("last")]);
+    opened.sink.deliver([redelivered("last")]);
     await until("it to start", () => started.includes("last"));
     expect(own().at(-1), "notes are written again").toMatchObject({ of: "last 0 0", state: "started" });
   });
@@ -443,7 +441,7 @@ it("makes nothing of records that others put there", async () => {
     '{"by":1,"of":"1 0 0"}',
     `{"by":"x","of":"1 0 0","sequence":1,"state":"?"}`,
   );
-  opened.sink.deliver([suspect("1")]);
+  opened.sink.deliver([redelivered("1")]);
   await settled();
   expect(started).toEqual(["1"]);
 });

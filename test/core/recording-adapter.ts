@@ -1,21 +1,19 @@
-import {
-  type Adapter,
-  type Address,
-  addressName,
-  type Capabilities,
-  type DeadLetterResult,
-  type DeliverySink,
-  type Depth,
-  type IncomingMessage,
-  type MessagingError,
-  type OutgoingMessage,
-  type QuarantineLog,
-  type ReceiveOptions,
-  type Receiver,
-  type SendLimits,
-  type SendReport,
-  type Source,
-} from "../../core/index.ts";
+import type {
+  Adapter,
+  DeadLetterResult,
+  DeliverySink,
+  Depth,
+  IncomingMessage,
+  OutgoingMessage,
+  QuarantineLog,
+  ReceiveOptions,
+  Receiver,
+  SendLimits,
+  SendReport,
+} from "../../core/adapter.ts";
+import { type Address, addressName, type Source } from "../../core/address.ts";
+import type { Capabilities } from "../../core/capabilities.ts";
+import type { MessagingError } from "../../core/errors.ts";
 
 export const LIMITS: SendLimits = { maxBatchMessages: 10, maxBatchBytes: 1_000, maxBatchesInFlight: 2 };
 

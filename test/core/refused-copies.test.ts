@@ -1,5 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { deadLetter, HEADER, MessagingError, postpone, queue } from "../../core/index.ts";
+import { deadLetter, postpone } from "../../core/delivery.ts";
+import { queue } from "../../core/destination.ts";
+import { MessagingError } from "../../core/errors.ts";
+import { HEADER } from "../../core/system-headers.ts";
 import { incoming, settled } from "./recording-adapter.ts";
 import { headers, refusingWorld } from "./refusing-world.ts";
 

@@ -1,13 +1,10 @@
 import { expect } from "vitest";
-import {
-  type Address,
-  type BrokerEvent,
-  type BrokerOptions,
-  createBroker,
-  MessagingError,
-  type MessagingErrorCode,
-  type OutgoingMessage,
-} from "../../core/index.ts";
+import type { OutgoingMessage } from "../../core/adapter.ts";
+import type { Address } from "../../core/address.ts";
+import { createBroker } from "../../core/create-broker.ts";
+import { MessagingError, type MessagingErrorCode } from "../../core/errors.ts";
+import type { BrokerEvent } from "../../core/events.ts";
+import type { BrokerOptions } from "../../core/options.ts";
 import { Prng } from "../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";
 import { RecordingAdapter } from "./recording-adapter.ts";

@@ -1,5 +1,7 @@
 import { expect, it } from "vitest";
-import { createBroker, queue, retry } from "../../core/index.ts";
+import { createBroker } from "../../core/create-broker.ts";
+import { retry } from "../../core/delivery.ts";
+import { queue } from "../../core/destination.ts";
 import { Prng } from "../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";
 import { incoming, RecordingAdapter, settled } from "./recording-adapter.ts";

@@ -1,5 +1,8 @@
 import { expect, it } from "vitest";
-import { createBroker, isMessagingError, type StartPosition, topic } from "../../core/index.ts";
+import type { StartPosition } from "../../core/adapter.ts";
+import { createBroker } from "../../core/create-broker.ts";
+import { topic } from "../../core/destination.ts";
+import { isMessagingError } from "../../core/errors.ts";
 import { capabilities, LIMITS, RecordingAdapter } from "./recording-adapter.ts";
 
 const placed = topic<unknown>("order.placed");

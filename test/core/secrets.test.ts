@@ -1,7 +1,10 @@
 import { inspect } from "node:util";
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { describe, expect, it } from "vitest";
-import { type BrokerEvent, createBroker, deadLetter, queue } from "../../core/index.ts";
+import { createBroker } from "../../core/create-broker.ts";
+import { deadLetter } from "../../core/delivery.ts";
+import { queue } from "../../core/destination.ts";
+import type { BrokerEvent } from "../../core/events.ts";
 import { Prng } from "../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";
 import { incoming, RecordingAdapter, settled } from "./recording-adapter.ts";

@@ -6,9 +6,9 @@ import { ROOT } from "../house/sources.ts";
 const text = readFileSync(join(ROOT, "docs/architecture.md"), "utf8");
 
 test("every file and folder that the tour names exists", () => {
-  const paths = [...text.matchAll(/`((?:core|sql|adapters|patterns|integrations|cli|test)\/[^`\s]*)`/g)].map(
-    ([, path]) => path as string,
-  );
+  const paths = [
+    ...text.matchAll(/`((?:core|sql|adapters|patterns|integrations|conformance|cli|test)\/[^`\s]*)`/g),
+  ].map(([, path]) => path as string);
   expect(paths.length).toBeGreaterThan(50);
   expect(paths.filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
 });

@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Adapter, CAPABILITY_NAMES, type CapabilityName, type Support } from "anybroker";
+import type { Adapter } from "anybroker";
+import { CAPABILITY_NAMES, type CapabilityName, type Support } from "anybroker/adapter";
 import { kafka } from "anybroker/kafka";
 import { memory } from "anybroker/memory";
 import { rabbitmq } from "anybroker/rabbitmq";
@@ -13,13 +14,13 @@ const ASKED: Readonly<Record<CapabilityName, string>> = {
   delay: "delayed messages (`delayMs`) and retries",
   priority: "priorities (`priorities`)",
   ttl: "time to live (`ttlMs`)",
-  rewind: "subscriptions that start in the past (`from`)",
+  rewind: "subscriptions that start in the past (`from`), `rewind`",
   fanOut: "topics with subscriptions",
   routingFilter: "filters by routing key (`filter`)",
-  lease: "leases, extended while handlers run",
-  deduplication: "the broker drops second messages of an id",
+  lease: "leases, renewed while handlers run",
+  deduplication: "the broker drops a second message of an id",
   transactions: "sending and settling in one step",
-  durable: "confirmed messages survive the broker's restart (`durable`)",
+  durable: "confirmed messages survive a restart (`durable`)",
 };
 
 const SUPPORT: Readonly<Record<Support, string>> = { native: "yes", emulated: "by anybroker", unsupported: "**no**" };

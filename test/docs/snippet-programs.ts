@@ -39,7 +39,8 @@ export class SnippetPrograms {
     const config = {
       extends: join(ROOT, "tsconfig.json"),
       compilerOptions: {
-        paths: {},
+        rootDir: "/",
+        outDir: "out",
         noUnusedLocals: false,
         noUnusedParameters: false,
         rewriteRelativeImportExtensions: false,

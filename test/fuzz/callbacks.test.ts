@@ -2,16 +2,11 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { memory } from "../../adapters/memory/index.ts";
-import {
-  type BrokerEvent,
-  type Codec,
-  createBroker,
-  type Handler,
-  jsonCodec,
-  type Middleware,
-  type QueueOptions,
-  queue,
-} from "../../core/index.ts";
+import { type Codec, jsonCodec } from "../../core/codec.ts";
+import { createBroker } from "../../core/create-broker.ts";
+import type { Handler, Middleware } from "../../core/delivery.ts";
+import { type QueueOptions, queue } from "../../core/destination.ts";
+import type { BrokerEvent } from "../../core/events.ts";
 import { Prng } from "../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";
 import { fuzzing } from "./runs.ts";

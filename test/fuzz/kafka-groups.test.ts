@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { decodeProgress, encodeProgress, trimmableTo } from "../../adapters/kafka/consuming/progress.ts";
 import { readReference } from "../../adapters/kafka/dead-letters/references.ts";
-import { assign } from "../../adapters/kafka/group/assignor.ts";
+import { assign } from "../../adapters/kafka/group/assignment.ts";
 import {
   decodeAssignment,
   decodeSubscription,

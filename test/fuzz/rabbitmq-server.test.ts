@@ -5,7 +5,9 @@ import { dirname, join } from "node:path";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { rabbitmq } from "../../adapters/rabbitmq/index.ts";
-import { createBroker, isMessagingError, queue } from "../../core/index.ts";
+import { createBroker } from "../../core/create-broker.ts";
+import { queue } from "../../core/destination.ts";
+import { isMessagingError } from "../../core/errors.ts";
 import { fuzzing } from "./runs.ts";
 
 interface Definitions {

@@ -1,8 +1,8 @@
 import type { Message } from "@aws-sdk/client-sqs";
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { decodeDeadLetter } from "../../adapters/sqs/dead-letters.ts";
 import { decodeMessage, encodeMessage, isDirect } from "../../adapters/sqs/message-codec.ts";
-import { decodeDeadLetter } from "../../adapters/sqs/redriving.ts";
 import { outgoing } from "../sqs/outgoing.ts";
 import { isReadable } from "./readable.ts";
 import { fuzzing } from "./runs.ts";

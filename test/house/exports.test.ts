@@ -25,6 +25,12 @@ function foldersWithIndex(parent: string): string[] {
   return readdirSync(folder).filter((name) => existsSync(join(folder, name, "index.ts")));
 }
 
+/** Stores that are one file, such as `postgres-store.ts`; the one in memory is part of its pattern's entry. */
+function storesIn(folder: string): string[] {
+  const names = readdirSync(join(ROOT, folder)).map((name) => /^(\w+)-store\.ts$/.exec(name)?.[1]);
+  return names.filter((name) => name !== undefined && name !== "memory" && name !== "inbox") as string[];
+}
+
 describe("the entry points", () => {
   let built: BuiltPackage;
 
@@ -37,13 +43,14 @@ describe("the entry points", () => {
   test("each adapter, pattern and suite has one, and each is of a source", () => {
     const below = (parent: string, name: (folder: string) => string): string[] => foldersWithIndex(parent).map(name);
     const folders = below("adapters", (adapter) => `./${adapter}`);
-    const suites = below("test/conformance", (pattern) => `./${pattern}/conformance`);
+    const suites = below("conformance", (pattern) => `./${pattern}/conformance`);
     for (const pattern of below("patterns", (name) => name)) {
       folders.push(`./${pattern}`, ...below(`patterns/${pattern}`, (part) => `./${pattern}/${part}`));
+      folders.push(...storesIn(`patterns/${pattern}`).map((store) => `./${pattern}/${store}`));
     }
     folders.push(...below("integrations", (integration) => `./${integration}`));
     expect(entries.map(({ name }) => name).sort()).toEqual(
-      [".", "./cli", "./conformance", ...suites, ...folders].sort(),
+      [".", "./adapter", "./cli", "./conformance", ...suites, ...folders].sort(),
     );
     for (const entry of entries) {
       expect(existsSync(join(ROOT, sourceOf(entry.default))), entry.default).toBe(true);

@@ -90,6 +90,15 @@ test("an integration imports what is below it, itself and its own framework", ()
   expect(offences(sources, allowed)).toEqual([]);
 });
 
+test("the conformance suites import core, patterns and themselves", () => {
+  const sources = sourcesIn("conformance");
+  expect(sources).not.toEqual([]);
+  const allowed = (wanted: Import): boolean =>
+    ["core", "patterns", "conformance"].some((folder) => within(folder, wanted)) ||
+    (wanted.typeOnly && CORE_TYPES.includes(wanted.specifier));
+  expect(offences(sources, allowed)).toEqual([]);
+});
+
 test("examples import the package by its name, as users do", () => {
   const allowed = (wanted: Import, source: Source): boolean =>
     [folderOf(source), "examples/shared"].some((folder) => within(folder, wanted)) ||
@@ -100,12 +109,12 @@ test("examples import the package by its name, as users do", () => {
 });
 
 test("nothing that is shipped imports the tests or the benchmarks", () => {
-  const shipped = sourcesIn("core", "sql", "adapters", "patterns", "integrations", "cli");
+  const shipped = sourcesIn("core", "sql", "adapters", "patterns", "integrations", "conformance", "cli");
   expect(offences(shipped, (wanted) => !within("test", wanted) && !within("bench", wanted))).toEqual([]);
 });
 
 test("no two files import each other, directly or by others", () => {
-  const sources = sourcesIn("core", "sql", "adapters", "patterns", "integrations", "cli");
+  const sources = sourcesIn("core", "sql", "adapters", "patterns", "integrations", "conformance", "cli");
   const wanted = new Map(
     sources.map((source) => [source.path, importsOf(source).flatMap(({ target }) => target ?? [])]),
   );

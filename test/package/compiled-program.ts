@@ -17,7 +17,7 @@ export async function runCompiled(built: string, name: string, code: string, opt
   mkdirSync(folder);
   writeFileSync(join(folder, "program.ts"), code);
   const compilerOptions = {
-    ...{ paths: {}, noEmit: false, outDir: "out", rootDir: ".", allowImportingTsExtensions: false },
+    ...{ noEmit: false, outDir: "out", rootDir: ".", allowImportingTsExtensions: false },
     ...options,
   };
   const config = { extends: join(ROOT, "tsconfig.json"), compilerOptions, include: ["program.ts"], exclude: [] };

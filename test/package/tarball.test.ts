@@ -24,7 +24,7 @@ const program = (code: string): Promise<string> => runProgram(installed.project,
 describe("the tarball", SLOW, () => {
   test("holds what users need and nothing else", () => {
     const others = installed.files.filter(
-      (path) => !/^dist\/(core|sql|adapters|patterns|integrations|cli|test\/conformance)\/.*\.(js|d\.ts)$/.test(path),
+      (path) => !/^dist\/(core|sql|adapters|patterns|integrations|cli|conformance)\/.*\.(js|d\.ts)$/.test(path),
     );
     expect(others.sort()).toEqual(["CHANGELOG.md", "LICENSE", "README.md", "package.json"]);
     expect(installed.files).toContain("dist/core/index.js");
@@ -136,10 +136,10 @@ describe("a project with inversify and one client", SLOW, () => {
   });
 });
 
-test("the entry and the in-process broker ask for no optional package", async () => {
+test("what is imported asks for no optional package, and for nothing that only the command needs", async () => {
   const printed = await program(`
     import { registerHooks } from "node:module";
-    const optional = ${JSON.stringify([...PEERS, "reflect-metadata"])};
+    const optional = ${JSON.stringify([...PEERS, "reflect-metadata", "yargs", "cli-table3", "cli-progress"])};
     registerHooks({
       resolve(specifier, context, next) {
         if (optional.some((name) => specifier === name || specifier.startsWith(name + "/"))) {
@@ -149,6 +149,8 @@ test("the entry and the in-process broker ask for no optional package", async ()
       },
     });
     const { createBroker, queue } = await import("anybroker");
+    const { defineConfig } = await import("anybroker/cli");
+    defineConfig({ destinations: [queue("orders")] });
     const { fromUrl } = await import("anybroker/url");
     const broker = createBroker(await fromUrl("memory:"));
     const done = new Promise((resolve) => broker.consume(queue("orders"), (body) => resolve(body)));
@@ -172,6 +174,15 @@ describe.for([
   test.for(RESOLUTIONS)("the types compile with module resolution %s", async (resolution) => {
     await compileWith(tsc(), installed.project, resolution);
   });
+});
+
+test("the README says how many packages an installation brings", () => {
+  const { packages } = JSON.parse(readFileSync(join(ROOT, "package-lock.json"), "utf8")) as {
+    readonly packages: Readonly<Record<string, { dev?: boolean; optional?: boolean; peer?: boolean }>>;
+  };
+  const brought = Object.values(packages).filter(({ dev, optional, peer }) => !dev && !optional && !peer);
+  const said = /brings about (\d+) packages/.exec(readFileSync(join(ROOT, "README.md"), "utf8"))?.[1];
+  expect(Math.round(brought.length / 10) * 10).toBe(Number(said));
 });
 
 test("a program that is wrong does not compile", async () => {

@@ -1,5 +1,6 @@
-import { type Adapter, MessagingError, type SettleResult } from "../../core/index.ts";
-import { delegate } from "../conformance/decorators/delegate.ts";
+import { delegate } from "../../conformance/decorators/delegate.ts";
+import type { Adapter, SettleResult } from "../../core/adapter.ts";
+import { MessagingError } from "../../core/errors.ts";
 
 /** An adapter whose broker takes no acknowledgement, and says so, until its receiver is closed; as SQS without the right. */
 export function refusesAcks(inner: Adapter): Adapter {

@@ -1,4 +1,4 @@
-import type { MessagingErrorCode } from "../../core/index.ts";
+import type { MessagingErrorCode } from "../../core/errors.ts";
 import type { Prng } from "./prng.ts";
 import type { Variant } from "./variant.ts";
 

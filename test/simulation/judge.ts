@@ -1,4 +1,6 @@
-import { describeAddress, HEADER, type OutgoingMessage } from "../../core/index.ts";
+import type { OutgoingMessage } from "../../core/adapter.ts";
+import { describeAddress } from "../../core/address.ts";
+import { HEADER } from "../../core/system-headers.ts";
 import { type Entry, type Ledger, nameOf, sourceOf } from "./ledger.ts";
 import type { SimulatedBroker } from "./simulated-broker.ts";
 import type { Variant } from "./variant.ts";

@@ -1,4 +1,5 @@
-import { type Address, addressName, type OutgoingMessage } from "../../core/index.ts";
+import type { OutgoingMessage } from "../../core/adapter.ts";
+import { type Address, addressName } from "../../core/address.ts";
 import type { BrokerObserver, Place } from "./simulated-broker.ts";
 import type { Plan } from "./work.ts";
 

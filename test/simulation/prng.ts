@@ -1,4 +1,4 @@
-import type { Random } from "../../core/index.ts";
+import type { Random } from "../../core/clock.ts";
 
 const TWO_32 = 2 ** 32;
 

@@ -1,10 +1,6 @@
-import {
-  type Address,
-  MessagingError,
-  type OutgoingMessage,
-  type SendReport,
-  type SendResult,
-} from "../../core/index.ts";
+import type { OutgoingMessage, SendReport, SendResult } from "../../core/adapter.ts";
+import type { Address } from "../../core/address.ts";
+import { MessagingError } from "../../core/errors.ts";
 import type { Faults } from "./faults.ts";
 import type { SimulatedBroker } from "./simulated-broker.ts";
 

@@ -1,22 +1,19 @@
-import {
-  type Adapter,
-  type AdapterSignals,
-  type Address,
-  addressName,
-  type Capabilities,
-  type DeliverySink,
-  type Depth,
-  MessagingError,
-  type OutgoingMessage,
-  type QuarantineLog,
-  type ReceiveOptions,
-  type Receiver,
-  type SendLimits,
-  type SendReport,
-  type Source,
-  type Topology,
-  type WorkAddress,
-} from "../../core/index.ts";
+import type {
+  Adapter,
+  AdapterSignals,
+  DeliverySink,
+  Depth,
+  OutgoingMessage,
+  QuarantineLog,
+  ReceiveOptions,
+  Receiver,
+  SendLimits,
+  SendReport,
+  Topology,
+} from "../../core/adapter.ts";
+import { type Address, addressName, type Source, type WorkAddress } from "../../core/address.ts";
+import type { Capabilities } from "../../core/capabilities.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { type Faults, LONGEST_LATENCY_MS } from "./faults.ts";
 import { SendRequest } from "./send-request.ts";
 import type { SimulatedBroker } from "./simulated-broker.ts";

@@ -1,4 +1,5 @@
-import { type Address, addressName, type OutgoingMessage, type Topology, type WorkAddress } from "../../core/index.ts";
+import type { OutgoingMessage, Topology } from "../../core/adapter.ts";
+import { type Address, addressName, type WorkAddress } from "../../core/address.ts";
 import type { Prng } from "./prng.ts";
 import type { VirtualTime } from "./virtual-time.ts";
 

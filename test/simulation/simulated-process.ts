@@ -1,14 +1,7 @@
-import {
-  type Broker,
-  type Consumer,
-  createBroker,
-  type Delivery,
-  deadLetter,
-  type HandlerResult,
-  isMessagingError,
-  postpone,
-  retry,
-} from "../../core/index.ts";
+import type { Broker, Consumer } from "../../core/broker.ts";
+import { createBroker } from "../../core/create-broker.ts";
+import { type Delivery, deadLetter, type HandlerResult, postpone, retry } from "../../core/delivery.ts";
+import { isMessagingError } from "../../core/errors.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Prng } from "./prng.ts";
 import type { SimulatedAdapter } from "./simulated-adapter.ts";

@@ -1,16 +1,15 @@
-import {
-  type Address,
-  type DeadLetterResult,
-  type DeliverySink,
-  type DeliveryToken,
-  type IncomingMessage,
-  MessagingError,
-  type OutgoingMessage,
-  type Receiver,
-  type Settlement,
-  type SettleResult,
-  type WorkAddress,
-} from "../../core/index.ts";
+import type {
+  DeadLetterResult,
+  DeliverySink,
+  DeliveryToken,
+  IncomingMessage,
+  OutgoingMessage,
+  Receiver,
+  Settlement,
+  SettleResult,
+} from "../../core/adapter.ts";
+import type { Address, WorkAddress } from "../../core/address.ts";
+import { MessagingError } from "../../core/errors.ts";
 import type { Place, SimulatedBroker, Standing, Taker } from "./simulated-broker.ts";
 
 /** What a receiver needs of its adapter. */

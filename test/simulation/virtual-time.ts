@@ -1,4 +1,4 @@
-import type { Clock } from "../../core/index.ts";
+import type { Clock } from "../../core/clock.ts";
 
 const EPOCH = Date.UTC(2030, 0, 1);
 

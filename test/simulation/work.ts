@@ -1,5 +1,5 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
-import { type Queue, queue, type Topic, topic } from "../../core/index.ts";
+import { type Queue, queue, type Topic, topic } from "../../core/destination.ts";
 import type { Variant } from "./variant.ts";
 
 /** What the handler of a message does, told by the message itself. */

@@ -1,4 +1,5 @@
-import { isMessagingError, type SendOptions } from "../../core/index.ts";
+import { isMessagingError } from "../../core/errors.ts";
+import type { SendOptions } from "../../core/options.ts";
 import { Faults } from "./faults.ts";
 import { Ledger, type Sent } from "./ledger.ts";
 import { Prng } from "./prng.ts";

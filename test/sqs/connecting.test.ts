@@ -41,11 +41,11 @@ const FLAWED: readonly (readonly [what: string, given: Readonly<Record<string, u
   ["with the expiration as a text", { expiration: "2030-01-01T00:00:00Z" }, "an expiration that is no valid Date"],
   ["with no time as the expiration", { expiration: new Date(Number.NaN) }, "an expiration that is no valid Date"],
   ["with something like a Date", { expiration: new Proxy(new Date(), {}) }, "an expiration that is no valid Date"],
-  ["with a line break in the token", { sessionToken: "canary\n" }, "a sessionToken with characters"],
-  ["with the token null", { sessionToken: null }, "a sessionToken that is no text"],
-  ["with a line break in the key id", { accessKeyId: "canary\r\nX: y" }, "an accessKeyId with characters"],
-  ["with a slash in the key id", { accessKeyId: "canary/y" }, "an accessKeyId with characters"],
-  ["with a line break in the scope", { credentialScope: "canary\n" }, "a credentialScope that is none"],
+  ["with a line break in the token", { sessionToken: "canary\n" }, "a sessionToken with invalid characters"],
+  ["with the token null", { sessionToken: null }, "a sessionToken that is no string"],
+  ["with a line break in the key id", { accessKeyId: "canary\r\nX: y" }, "an accessKeyId with invalid characters"],
+  ["with a slash in the key id", { accessKeyId: "canary/y" }, "an accessKeyId with invalid characters"],
+  ["with a line break in the scope", { credentialScope: "canary\n" }, "an invalid credentialScope"],
 ];
 
 describe("what keeps from connecting is named, with what to do", () => {
@@ -65,7 +65,7 @@ describe("what keeps from connecting is named, with what to do", () => {
   test("a name that nobody knows", async () => {
     const error = await failure({ endpoint: "http://sqs.nowhere.invalid:4566" });
     expect(error.code).toBe("unreachable");
-    expect(error.message).toMatch(/the name of sqs\.nowhere\.invalid is not found \(E\w+\); check the region/);
+    expect(error.message).toMatch(/the host name of sqs\.nowhere\.invalid is not found \(E\w+\); check the region/);
   });
 
   test("a server that does not answer", async () => {
@@ -83,7 +83,7 @@ describe("what keeps from connecting is named, with what to do", () => {
   test("TLS to a server that speaks none", async () => {
     const error = await failure({ endpoint: `https://${await served(createServer())}` });
     expect(error.code).toBe("unreachable");
-    expect(error.message).toContain("no TLS connection could be made");
+    expect(error.message).toContain("no TLS connection could be opened");
   });
 
   test("an answer that is none of SQS", async () => {
@@ -91,7 +91,7 @@ describe("what keeps from connecting is named, with what to do", () => {
     aws.on("GetQueueUrl", () => ({ output: {} }));
     await expect(adapter.depth(ORDERS)).rejects.toMatchObject({
       code: "unreachable",
-      message: expect.stringMatching(/what answered GetQueueUrlCommand is no SQS or SNS.*; check the endpoint/),
+      message: expect.stringMatching(/the answer to GetQueueUrlCommand is not from SQS or SNS.*; check the endpoint/),
     });
   });
 
@@ -100,7 +100,7 @@ describe("what keeps from connecting is named, with what to do", () => {
     aws.on("GetQueueUrl", () => ({ raw: "<html>", status: 405 }));
     await expect(adapter.depth(ORDERS)).rejects.toMatchObject({
       code: "refused",
-      message: expect.stringContaining("status 405 and no reason; check the endpoint"),
+      message: expect.stringContaining("status 405 without a reason; check the endpoint"),
     });
   });
 
@@ -108,16 +108,16 @@ describe("what keeps from connecting is named, with what to do", () => {
     [
       "that throws",
       () => Promise.reject(new RangeError("canary-token")),
-      "the function given as credentials failed (RangeError)",
+      "the credentials function failed (RangeError)",
     ],
     [
       "that throws at once",
       () => {
         throw new Error("canary-token");
       },
-      "the function given as credentials failed (Error)",
+      "the credentials function failed (Error)",
     ],
-    ["that returns nothing", async () => undefined as never, "the function given as credentials returned none"],
+    ["that returns nothing", async () => undefined as never, "the credentials function returned none"],
     [
       "that returns half",
       async () => ({ accessKeyId: "me" }) as never,
@@ -126,7 +126,7 @@ describe("what keeps from connecting is named, with what to do", () => {
     ...FLAWED.map(([what, given, flaw]): readonly [string, () => Promise<AwsCredentials>, string] => [
       what,
       async () => ({ ...CREDENTIALS, ...given }) as never,
-      `the function given as credentials returned ${flaw}`,
+      `the credentials function returned ${flaw}`,
     ]),
     [
       "whose object throws",
@@ -136,12 +136,12 @@ describe("what keeps from connecting is named, with what to do", () => {
           throw new Error("canary-token");
         },
       }),
-      "the function given as credentials failed (Error)",
+      "the credentials function failed (Error)",
     ],
     [
       "of the SDK that finds none",
       () => Promise.reject(Object.assign(new Error("canary-token"), { name: "CredentialsProviderError" })),
-      "no credentials could be had (CredentialsProviderError); give sqs({ credentials })",
+      "there are no credentials (CredentialsProviderError); set sqs({ credentials })",
     ],
   ])("a provider of credentials %s", async ([, credentials, says]) => {
     const error = await failure({ endpoint: "http://127.0.0.1:1", credentials });

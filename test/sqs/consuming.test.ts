@@ -1,4 +1,4 @@
-import { HEADER } from "anybroker";
+import { HEADER } from "anybroker/adapter";
 import { describe, expect, test, vi } from "vitest";
 import { consuming, fake, orders } from "./consuming.ts";
 import { bringing, received } from "./feed.ts";

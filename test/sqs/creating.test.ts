@@ -4,15 +4,15 @@ import { queueArn, topicArn } from "./scripted-account.ts";
 
 describe("create", () => {
   test("makes all that is missing, with a redrive policy and a queue policy that are right from the first moment on", async () => {
-    const { standing } = await made(wanted(), {
+    const { existing } = await made(wanted(), {
       queueAttributes: { KmsMasterKeyId: "alias/orders" },
       topicAttributes: { DisplayName: "placed" },
       retentionSeconds: 3_600,
     });
     const apart = ["", "_-dlq", "_-quarantine"];
     const names = ["orders", "placed_-_-billing"].flatMap((name) => apart.map((suffix) => name + suffix));
-    expect([...standing.queues.keys()].sort()).toEqual(names.sort());
-    for (const [name, queue] of standing.queues) {
+    expect([...existing.queues.keys()].sort()).toEqual(names.sort());
+    for (const [name, queue] of existing.queues) {
       const log = name.endsWith("_-quarantine");
       expect(queue).toMatchObject({
         KmsMasterKeyId: "alias/orders",
@@ -21,7 +21,7 @@ describe("create", () => {
       });
       expect("RedrivePolicy" in queue).toBe(!log && !name.endsWith("_-dlq"));
     }
-    const { RedrivePolicy = "", Policy } = standing.queues.get("placed_-_-billing") ?? {};
+    const { RedrivePolicy = "", Policy } = existing.queues.get("placed_-_-billing") ?? {};
     expect(JSON.parse(RedrivePolicy)).toEqual({
       deadLetterTargetArn: queueArn("placed_-_-billing_-dlq"),
       maxReceiveCount: 100,
@@ -37,9 +37,9 @@ describe("create", () => {
         },
       ],
     });
-    expect(standing.queues.get("orders")).not.toHaveProperty("Policy");
-    expect([...standing.topics]).toEqual([["placed", { DisplayName: "placed" }]]);
-    expect(standing.subscriptions).toMatchObject([
+    expect(existing.queues.get("orders")).not.toHaveProperty("Policy");
+    expect([...existing.topics]).toEqual([["placed", { DisplayName: "placed" }]]);
+    expect(existing.subscriptions).toMatchObject([
       {
         topic: "placed",
         queue: "placed_-_-billing",
@@ -54,8 +54,8 @@ describe("create", () => {
 
   test.for([false, true])("changes nothing a second time, and verify finds nothing (ordered: %s)", async (ordered) => {
     const topology = wanted({ ordered });
-    const { declare, changes, standing } = await made(topology);
-    const names = [...standing.queues.keys(), ...standing.topics.keys()];
+    const { declare, changes, existing } = await made(topology);
+    const names = [...existing.queues.keys(), ...existing.topics.keys()];
     const logs = names.filter((name) => name.includes("quarantine"));
     expect(logs).toEqual(["orders_-quarantine", "placed_-_-billing_-quarantine"]);
     expect(names.every((name) => logs.includes(name) || name.endsWith(".fifo") === ordered)).toBe(true);
@@ -67,26 +67,26 @@ describe("create", () => {
   test("attributes that only FIFO queues have are given to these alone", async () => {
     const fifoOnly = { DeduplicationScope: "messageGroup", FifoThroughputLimit: "perMessageGroupId" };
     const queueAttributes = { ...fifoOnly, KmsMasterKeyId: "alias/orders" };
-    const { standing } = await made(wanted({ ordered: true }), { queueAttributes });
+    const { existing } = await made(wanted({ ordered: true }), { queueAttributes });
     for (const name of ["orders.fifo", "orders_-dlq.fifo"]) {
-      expect(standing.queues.get(name)).toMatchObject({ ...queueAttributes, FifoQueue: "true" });
+      expect(existing.queues.get(name)).toMatchObject({ ...queueAttributes, FifoQueue: "true" });
     }
-    const log = standing.queues.get("orders_-quarantine") ?? {};
+    const log = existing.queues.get("orders_-quarantine") ?? {};
     expect(log).toMatchObject({ KmsMasterKeyId: "alias/orders" });
     for (const name of ["FifoQueue", ...Object.keys(fifoOnly)]) expect(log).not.toHaveProperty(name);
   });
 
   test("repairs a subscription that is gone, has no raw delivery, or filters otherwise", async () => {
-    const { declare, changes, standing, subscription } = await made();
+    const { declare, changes, existing, subscription } = await made();
     const right = { ...subscription };
     Object.assign(subscription, { RawMessageDelivery: "false", FilterPolicy: '{"anybroker-routing-key":["geo.de"]}' });
     expect(await declare("create")).toEqual([]);
     expect(changes()).toEqual(["SetSubscriptionAttributes", "SetSubscriptionAttributes"]);
     expect(subscription).toEqual(right);
-    standing.subscriptions.length = 0;
+    existing.subscriptions.length = 0;
     expect(await declare("create")).toEqual([]);
     expect(changes()).toEqual(["Subscribe"]);
-    expect(standing.subscriptions).toMatchObject([{ attributes: right }]);
+    expect(existing.subscriptions).toMatchObject([{ attributes: right }]);
   });
 
   test("a changed filter lets everything through before it lets through less", async () => {
@@ -102,7 +102,7 @@ describe("create", () => {
       ["FilterPolicy", '{"anybroker-routing-key":[{"prefix":"geo."}]}'],
     ]);
     // What waits is judged by what SNS cannot see of the new one.
-    expect(said(errors)).toMatch(/^subscription "billing" of topic "placed" had another filter policy .* is deleted/);
+    expect(said(errors)).toMatch(/^subscription "billing" of topic "placed" had another filter policy .* are deleted/);
     expect(await declare("create", wanted({ filter: "#" }))).toEqual([]);
     expect(subscription.FilterPolicy).toBe("{}");
     expect(await declare("create", wanted({ filter: "geo.#" }))).toEqual([]);
@@ -117,10 +117,10 @@ describe("create", () => {
   });
 
   test("subscribes beside a subscription that nobody confirmed, and after many others", async () => {
-    const { declare, changes, standing } = await made();
-    standing.subscriptions.length = 0;
-    for (const queue of ["other", "another", "third"]) standing.subscribe("placed", queue, {});
-    standing.subscribe("placed", "placed_-_-billing", {}, false);
+    const { declare, changes, existing } = await made();
+    existing.subscriptions.length = 0;
+    for (const queue of ["other", "another", "third"]) existing.subscribe("placed", queue, {});
+    existing.subscribe("placed", "placed_-_-billing", {}, false);
     expect(await declare("create")).toEqual([]);
     expect(changes()).toEqual(["Subscribe"]);
     expect(await declare("create")).toEqual([]);
@@ -128,28 +128,28 @@ describe("create", () => {
   });
 
   test("gives a queue of others that has neither a redrive nor a queue policy what is missing, and no more", async () => {
-    const { declare, standing, changes } = await account();
-    standing.queues.set("orders", { VisibilityTimeout: "7" });
-    standing.queues.set("placed_-_-billing", {});
+    const { declare, existing, changes } = await account();
+    existing.queues.set("orders", { VisibilityTimeout: "7" });
+    existing.queues.set("placed_-_-billing", {});
     expect(await declare("create")).toEqual([]);
-    expect(standing.queues.get("orders")).toEqual({
+    expect(existing.queues.get("orders")).toEqual({
       VisibilityTimeout: "7",
       RedrivePolicy: JSON.stringify({ deadLetterTargetArn: queueArn("orders_-dlq"), maxReceiveCount: 100 }),
     });
-    expect(standing.queues.get("placed_-_-billing")?.Policy).toContain(topicArn("placed"));
+    expect(existing.queues.get("placed_-_-billing")?.Policy).toContain(topicArn("placed"));
     expect(changes().filter((action) => action === "SetQueueAttributes")).toHaveLength(3);
   });
 
   test("refuses what others have set otherwise, names all of it, and changes none of it", async () => {
-    const { declare, standing, changes } = await made();
+    const { declare, existing, changes } = await made();
     const others = {
       RedrivePolicy: JSON.stringify({ deadLetterTargetArn: queueArn("elsewhere"), maxReceiveCount: 5 }),
     };
     const policy = JSON.stringify({
       Statement: { Effect: "Allow", Condition: { ArnEquals: { "aws:SourceArn": topicArn("x") } } },
     });
-    standing.queues.set("orders", { ...others });
-    standing.queues.set("placed_-_-billing", { ...others, Policy: policy });
+    existing.queues.set("orders", { ...others });
+    existing.queues.set("placed_-_-billing", { ...others, Policy: policy });
     const problems = await declare("create");
     expect(codes(problems)).toEqual(["conflict", "conflict", "conflict"]);
     expect(said(problems)).toMatch(/queue "orders" redrives to another queue; set its RedrivePolicy to .*orders_-dlq/);
@@ -159,8 +159,8 @@ describe("create", () => {
   });
 
   test("refuses a queue policy that is none", async () => {
-    const { declare, standing } = await made();
-    Object.assign(standing.queues.get("placed_-_-billing") ?? {}, { Policy: '{"Statement":[null]}' });
+    const { declare, existing } = await made();
+    Object.assign(existing.queues.get("placed_-_-billing") ?? {}, { Policy: '{"Statement":[null]}' });
     const problems = await declare("create");
     expect(codes(problems)).toEqual(["conflict"]);
     expect(said(problems)).toContain("a policy that does not name the topic");
@@ -176,22 +176,22 @@ describe("create", () => {
       for (const mode of ["create", "verify"] as const) {
         const problems = await declare(mode, wanted({ ordered }));
         expect(new Set(codes(problems))).toEqual(new Set(["conflict"]));
-        expect(said(problems)).toContain(`queue "orders" stands on SQS as ${queue}`);
-        expect(said(problems)).toContain(`topic "placed" stands on SNS as ${topic}`);
-        expect(said(problems)).toContain(`dead letters of queue "orders" stands on SQS as ${queue}`);
+        expect(said(problems)).toContain(`queue "orders" exists on SQS as ${queue}`);
+        expect(said(problems)).toContain(`topic "placed" exists on SNS as ${topic}`);
+        expect(said(problems)).toContain(`dead letters of queue "orders" exists on SQS as ${queue}`);
       }
       expect(changes()).toEqual([]);
     },
   );
 
   test("a queue that another process makes at the same moment is taken as it is", async () => {
-    const { aws, declare, standing } = await account();
+    const { aws, declare, existing } = await account();
     aws.on("CreateQueue", ({ QueueName }) => {
-      standing.queues.set(String(QueueName), {});
+      existing.queues.set(String(QueueName), {});
       return { error: "QueueNameExists" };
     });
     expect(await declare("create")).toEqual([]);
-    expect(standing.queues.get("orders")?.RedrivePolicy).toContain("orders_-dlq");
+    expect(existing.queues.get("orders")?.RedrivePolicy).toContain("orders_-dlq");
   });
 
   test("a right that is missing is named, with whatever else is wrong", async () => {

@@ -21,7 +21,7 @@ export function wanted(given: Partial<SubscriptionDeclaration> = {}): Omit<Topol
 /** An account with an adapter onto it. */
 export async function account(options: SqsOptions = {}) {
   const { aws, adapter, errors } = await opened(options);
-  const standing = new ScriptedAccount(aws);
+  const existing = new ScriptedAccount(aws);
   const declare = (mode: Topology["mode"], topology = wanted()) => adapter.declare({ ...topology, mode });
   /** Everything that was asked to be changed since it was asked for last. */
   let seen = 0;
@@ -31,7 +31,7 @@ export async function account(options: SqsOptions = {}) {
     seen = all.length;
     return fresh;
   };
-  return { aws, adapter, errors, standing, declare, changes };
+  return { aws, adapter, errors, existing, declare, changes };
 }
 
 /** An account on which everything was made. */
@@ -39,7 +39,7 @@ export async function made(topology = wanted(), options: SqsOptions = {}) {
   const opened = await account(options);
   expect(await opened.declare("create", topology)).toEqual([]);
   opened.changes();
-  const subscription = opened.standing.subscriptions[0]?.attributes ?? {};
+  const subscription = opened.existing.subscriptions[0]?.attributes ?? {};
   return { ...opened, subscription };
 }
 

@@ -68,7 +68,7 @@ describe("an answer that repeats the request", () => {
     }
     await receiver.settle(tokens.map((token) => ({ token, action: "ack" })));
     aws.next("ReceiveMessage", { error: "SignatureDoesNotMatch", message, status: 403 });
-    await eventually(() => inbox.causes.some(({ message: said }) => said.includes("taking messages")));
+    await eventually(() => inbox.causes.some(({ message: said }) => said.includes("receiving from")));
     seen.push(...inbox.causes);
     expect(seen.length).toBeGreaterThan(12);
     expectNoSecret(seen);
@@ -95,7 +95,7 @@ test.for([`Bad\u001b[31m`, "x".repeat(101), "Bad code", "4111111111111111", "<ht
     const { aws, adapter } = await opened();
     aws.on("GetQueueAttributes", () => ({ raw: JSON.stringify({ __type: error, message: "no" }), status: 400 }));
     const failure = (await adapter.depth(ORDERS).catch((error: unknown) => error)) as MessagingError;
-    expect(failure.message).toMatch(/what answered says status 400 and no reason; check the endpoint/);
+    expect(failure.message).toMatch(/the server answered status 400 without a reason; check the endpoint/);
     expect(failure.cause).toMatchObject({ name: "" });
     aws.on("SendMessageBatch", (input) => ({
       output: { Failed: entriesOf(input).map(({ Id }) => ({ Id, Code: error, SenderFault: true })) },

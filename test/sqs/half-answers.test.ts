@@ -37,7 +37,7 @@ describe("an answer that never comes to its end is none", () => {
     long.aws.on("GetQueueAttributes", () => ({ broken: "endless" }));
     await expect(long.adapter.depth(ORDERS)).rejects.toMatchObject({
       code: "unreachable",
-      message: expect.stringMatching(/its answer has over \d+ bytes; check the endpoint/),
+      message: expect.stringMatching(/it has more than \d+ bytes; check the endpoint/),
     });
   });
 

@@ -10,7 +10,7 @@ import { ScriptedAws } from "./scripted-aws.ts";
 
 const NEVER = new Promise<never>(() => {});
 const SHORT = { requestTimeoutMs: 500 };
-const LATE = /: the function given as credentials gave none within 500 ms \(requestTimeoutMs\)/;
+const LATE = /: the credentials function returned nothing within 500 ms \(requestTimeoutMs\)/;
 
 afterEach(() => {
   vi.unstubAllEnvs();
@@ -40,7 +40,9 @@ test("a chain of the SDK that never comes to an end does so, too", async () => {
   for (const name of ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"]) vi.stubEnv(name, undefined);
   await expect(opening()).rejects.toMatchObject({
     code: "unauthorized",
-    message: expect.stringContaining("the AWS SDK's own chain found no credentials within 500 ms; give sqs({ cred"),
+    message: expect.stringContaining(
+      "the AWS SDK's credential chain found no credentials within 500 ms; set sqs({ cred",
+    ),
   });
 });
 

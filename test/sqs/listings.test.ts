@@ -21,7 +21,9 @@ describe("a listing that leads back to a page of its own", () => {
     aws.on("ListTopics", round("Topics", ...tokens));
     await expect(adapter.depth(PLACED)).rejects.toMatchObject({
       code: "unreachable",
-      message: expect.stringMatching(/looking for topic "placed": what lists topics is no SNS: .*; check the endpoint/),
+      message: expect.stringMatching(
+        /looking for topic "placed": the answer with topics is not from SNS: .*; check the endpoint/,
+      ),
     });
     expect(aws.inputs("ListTopics")).toHaveLength(tokens.length + 1);
   });
@@ -32,7 +34,7 @@ describe("a listing that leads back to a page of its own", () => {
     const outcome = await declare("create").catch((error: unknown) => error);
     const problems = Array.isArray(outcome) ? outcome : [outcome];
     expect(problems.map(({ message }) => message).join()).toContain(
-      "what lists the subscriptions of a topic is no SNS",
+      "the answer with the subscriptions of a topic is not from SNS",
     );
   });
 });
@@ -42,12 +44,12 @@ test("a listing without an end is refused", async () => {
   const all = async () => {
     for await (const _ of pagesOf("things", async () => ({ NextToken: String(++asked) })));
   };
-  await expect(all()).rejects.toThrow("what lists things is no SNS: it has over 10000 pages");
+  await expect(all()).rejects.toThrow("the answer with things is not from SNS: it has more than 10000 pages");
   expect(asked).toBeLessThan(10_010);
 });
 
 test("a token of any length is none", async () => {
   const pages = pagesOf("things", async () => ({ NextToken: "x".repeat(100_000) }));
   await pages.next();
-  await expect(pages.next()).rejects.toThrow("or nowhere");
+  await expect(pages.next()).rejects.toThrow("have no end");
 });

@@ -6,7 +6,7 @@ import type { Answer } from "./scripted-aws.ts";
 
 const MIB = 1024 * 1024;
 const PLACED = { kind: "topic", name: "placed" } as const;
-const TOO_LONG = { name: "AnswerShapeError", message: expect.stringMatching(/its answer has over \d+ (bytes|values)/) };
+const TOO_LONG = { name: "AnswerShapeError", message: expect.stringMatching(/it has more than \d+ (bytes|values)/) };
 
 const text = (raw: string, status = 200): Answer => ({ raw, status });
 /** As long as it says, made of very small things. */

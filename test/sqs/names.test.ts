@@ -39,7 +39,7 @@ describe("names on SQS and SNS", () => {
     // A quarantine log is never a FIFO queue.
     const logOf = (name: string): Address => ({ kind: "quarantine", of: { kind: "queue", name } });
     expect(awsName(logOf("q".repeat(68)), "")).toHaveLength(80);
-    expect(() => awsName(logOf("q".repeat(69)), "")).toThrow(/80 characters at most there; .*shorter/);
+    expect(() => awsName(logOf("q".repeat(69)), "")).toThrow(/at most 80 characters; .*shorter/);
   });
 
   test("of a queue and a topic do not collide", () => {

@@ -166,7 +166,10 @@ describe("publishing to SNS", () => {
     account.subscriptions.length = 0;
     aws.next("PublishBatch", gone);
     expect(statuses(await send(adapter, messages(2), PLACED))).toEqual(["unknown", "unknown"]);
-    expect(errors[0]).toMatchObject({ code: "not-found", message: expect.stringMatching(/topic "placed" was gone/) });
+    expect(errors[0]).toMatchObject({
+      code: "not-found",
+      message: expect.stringMatching(/topic "placed" was deleted/),
+    });
     // With the topic went its subscriptions.
     expect(account.subscriptions).toMatchObject([{ topic: "placed", queue: "placed_-_-s" }]);
     expect(statuses(await send(adapter, messages(2), PLACED))).toEqual(["confirmed", "confirmed"]);

@@ -145,18 +145,18 @@ describe("a quarantine log", () => {
   });
 
   test.for([false, true])("that was deleted is made again where it is declared (ordered: %s)", async (ordered) => {
-    const { adapter, standing, aws } = await made(wanted({ ordered }));
+    const { adapter, existing, aws } = await made(wanted({ ordered }));
     onTestFinished(() => adapter.close());
     const log = adapter.quarantine(ORDERS);
-    const gone = (): Answer => (standing.queues.has(NAME) ? EMPTY : { error: "QueueDoesNotExist" });
-    aws.on("SendMessage", () => (standing.queues.has(NAME) ? { output: { MessageId: "1" } } : gone()));
+    const gone = (): Answer => (existing.queues.has(NAME) ? EMPTY : { error: "QueueDoesNotExist" });
+    aws.on("SendMessage", () => (existing.queues.has(NAME) ? { output: { MessageId: "1" } } : gone()));
     aws.on("ReceiveMessage", gone);
-    standing.queues.delete(NAME);
+    existing.queues.delete(NAME);
     await log.append("a");
-    expect(standing.queues.has(NAME)).toBe(true);
-    standing.queues.delete(NAME);
+    expect(existing.queues.has(NAME)).toBe(true);
+    existing.queues.delete(NAME);
     expect(await log.read()).toEqual(["a"]);
-    expect(standing.queues.has(NAME)).toBe(true);
+    expect(existing.queues.has(NAME)).toBe(true);
   });
 
   test("that stands nowhere is named", async () => {

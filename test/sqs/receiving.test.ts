@@ -46,7 +46,7 @@ describe("polls", () => {
     expect(inbox.causes).toMatchObject([
       {
         code: "unreachable",
-        message: expect.stringContaining("it brought 1000 messages where 3 were asked for; check the endpoint"),
+        message: expect.stringContaining("it has 1000 messages, and at most 3 were requested; check the endpoint"),
       },
     ]);
     // What a server has given away comes back by itself.

@@ -1,4 +1,4 @@
-import { HEADER } from "anybroker";
+import { HEADER } from "anybroker/adapter";
 import { expect, test } from "vitest";
 import { bringing, Feed, received } from "./feed.ts";
 import { eventually, Inbox, ORDERS, opened } from "./opened.ts";

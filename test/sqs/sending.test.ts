@@ -162,7 +162,7 @@ describe("sending to SQS", () => {
     });
     expect(statuses(await send(adapter, messages(2)))).toEqual(["unknown", "unknown"]);
     expect(made).toContain("orders");
-    expect(errors[0]).toMatchObject({ code: "not-found", message: expect.stringMatching(/"orders" was gone/) });
+    expect(errors[0]).toMatchObject({ code: "not-found", message: expect.stringMatching(/"orders" was deleted/) });
     expect(statuses(await send(adapter, messages(2)))).toEqual(["confirmed", "confirmed"]);
   });
 });

@@ -84,9 +84,7 @@ describe("a subscription that is gone from SNS", () => {
       await vi.waitUntil(() => account.subscriptions.length === 1, 60_000);
       expect(account.subscriptions).toMatchObject([{ topic: "placed", queue: QUEUE }]);
       expect(account.topics.has("placed")).toBe(true);
-      expect(notices).toEqual([
-        expect.stringMatching(/subscription "billing".*was gone from SNS, and is declared again/),
-      ]);
+      expect(notices).toEqual([expect.stringMatching(/subscription "billing".*was deleted on SNS; recreating it/)]);
       expect(state()).toMatchObject({ state: "running", error: undefined });
     },
   );
@@ -97,7 +95,7 @@ describe("a subscription that is gone from SNS", () => {
     await vi.waitUntil(() => state()?.state === "stalled", 60_000);
     expect(state()?.error).toMatchObject({
       code: "not-found",
-      message: expect.stringContaining("its queue is not subscribed to the topic on SNS any more, and gets no events"),
+      message: expect.stringContaining("its queue is no longer subscribed to the topic on SNS, and gets no events"),
     });
     // Polls go on: what waits in the queue is handled.
     const polls = aws.inputs("ReceiveMessage").length;
@@ -150,9 +148,7 @@ describe("a topic that is gone", () => {
       await expect(broker.publish(placed, { n })).rejects.toMatchObject({ code: "not-found" });
     }
     expect(made(aws)).toBe(1);
-    expect(notices).toEqual([
-      expect.stringMatching(/^topic "placed" was gone from AWS, with all of its subscriptions\./),
-    ]);
+    expect(notices).toEqual([expect.stringMatching(/^topic "placed" was deleted, with all its subscriptions\./)]);
     const other = await unopened({ endpoint: aws.url });
     await started(other.adapter, (one) => one.subscribe(placed, "billing", () => {}));
     await broker.publish(placed, { n: 2 });

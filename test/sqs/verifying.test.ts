@@ -5,7 +5,7 @@ import { outgoing } from "./outgoing.ts";
 
 describe("verify", () => {
   test("names everything that is missing, each once, and makes none of it", async () => {
-    const { declare, changes, standing } = await account();
+    const { declare, changes, existing } = await account();
     const problems = await declare("verify");
     expect(new Set(codes(problems))).toEqual(new Set(["not-found"]));
     const names = ['queue "orders"', 'topic "placed"', "subscription"];
@@ -22,7 +22,7 @@ describe("verify", () => {
     }
     expect(problems).toHaveLength(7);
     expect(changes()).toEqual([]);
-    expect(standing.queues.size + standing.topics.size).toBe(0);
+    expect(existing.queues.size + existing.topics.size).toBe(0);
   });
 
   test.for([
@@ -37,8 +37,8 @@ describe("verify", () => {
   ])("names the one queue that is missing: %s", async (missing) => {
     const [name = ""] = missing.split(" ");
     const topology = wanted({ ordered: missing.endsWith(".fifo") });
-    const { declare, standing, changes } = await made(topology);
-    standing.queues.delete(name);
+    const { declare, existing, changes } = await made(topology);
+    existing.queues.delete(name);
     const problems = await declare("verify", topology);
     expect(codes(problems)).toEqual(["not-found"]);
     expect(said(problems)).toContain(`"${name}"`);
@@ -46,17 +46,17 @@ describe("verify", () => {
   });
 
   test("names a topic that is missing", async () => {
-    const { declare, standing } = await made();
-    standing.topics.clear();
+    const { declare, existing } = await made();
+    existing.topics.clear();
     const problems = await declare("verify");
     expect(codes(problems)).toEqual(["not-found"]);
     expect(said(problems)).toContain('topic "placed" does not exist');
   });
 
   test.for([true, false])("names a subscription that is missing, or that nobody confirmed", async (gone) => {
-    const { declare, standing } = await made();
-    standing.subscriptions.length = 0;
-    if (!gone) standing.subscribe("placed", "placed_-_-billing", {}, false);
+    const { declare, existing } = await made();
+    existing.subscriptions.length = 0;
+    if (!gone) existing.subscribe("placed", "placed_-_-billing", {}, false);
     const problems = await declare("verify");
     expect(codes(problems)).toEqual(["not-found"]);
     expect(said(problems)).toMatch(/subscription "billing".* its queue is not subscribed to the topic/);
@@ -92,8 +92,8 @@ describe("verify", () => {
     ["a queue policy that does not name the topic", { Policy: '{"Statement":[]}' }, "does not name the topic"],
     ["no queue policy", { Policy: undefined }, "the queue has no policy"],
   ] as const)("names %s", async ([, attributes, problem]) => {
-    const { declare, changes, standing } = await made();
-    Object.assign(standing.queues.get("placed_-_-billing") ?? {}, attributes);
+    const { declare, changes, existing } = await made();
+    Object.assign(existing.queues.get("placed_-_-billing") ?? {}, attributes);
     const problems = await declare("verify");
     expect(codes(problems)).toEqual(["conflict"]);
     expect(said(problems)).toContain(problem);
@@ -127,9 +127,9 @@ test("a sender needs no right to more than its own queue", async () => {
 });
 
 test("topics are listed once for all who look for one at the same time", async () => {
-  const { aws, declare, standing } = await account();
+  const { aws, declare, existing } = await account();
   const topics = ["a", "b", "c"].map((name) => ({ address: { kind: "topic", name } as const, ordered: false }));
-  for (const { address } of topics) standing.topics.set(address.name, {});
+  for (const { address } of topics) existing.topics.set(address.name, {});
   expect(await declare("verify", { queues: [], topics, subscriptions: [] })).toEqual([]);
   // A page has one topic.
   expect(aws.inputs("ListTopics")).toHaveLength(3);

@@ -10,8 +10,14 @@ import type {
   SyncRequest,
   TopicPartition,
 } from "../port.ts";
-import { type Commit, Commits, GroupAssignment } from "./assignment.ts";
-import { foreignGroup, foreignMembers, unreadableAssignment } from "./assignor.ts";
+import {
+  type Commit,
+  Commits,
+  foreignGroup,
+  foreignMembers,
+  GroupAssignment,
+  unreadableAssignment,
+} from "./assignment.ts";
 import {
   answerError,
   answerWithin,

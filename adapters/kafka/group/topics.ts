@@ -1,6 +1,6 @@
 import type { Clock, Timer } from "../../../core/clock.ts";
 import type { JoinOutcome, SyncRequest, TopicMetadata } from "../port.ts";
-import { assign } from "./assignor.ts";
+import { assign } from "./assignment.ts";
 import { decodeSubscription, encodeAssignment, type TopicView } from "./protocol.ts";
 
 /** A broker that has just started may not know a topic: it counts as gone only after this time. */

@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import type { ConnectionOptions } from "node:tls";
 import type { SASLOptions } from "kafkajs";
+import type { AuthenticationProvider } from "kafkajs/src/broker/saslAuthenticator/oauthBearer.js";
 import type Connection from "kafkajs/src/network/connection.js";
 import type { ApiVersions } from "kafkajs/src/network/connection.js";
 import { MessagingError } from "../../../core/errors.ts";
@@ -20,7 +21,6 @@ import { AnswerReader, type Exchange, loadOf, skipTags, writeTags } from "./exch
 import { guard } from "./guarded-connection.ts";
 import { internals, SILENT } from "./internals.ts";
 import { fetch } from "./log-exchanges.ts";
-import { credentials } from "./oauth-bearer.ts";
 
 /** How sockets are opened, and their timeouts. */
 export interface SocketSettings {
@@ -362,4 +362,35 @@ function unsupportedRequest(
     "unsupported",
     `${describeBroker(address)} speaks ${name} ${range}, and not in version ${version}; use Kafka 3.1 or later`,
   );
+}
+
+/**
+ * Copies the credentials for a kafkajs connection, which stores state in them. For OAUTHBEARER it also checks the
+ * server's answer: kafkajs accepts any answer, but a challenge means refusal. `asks` reports when the token provider is
+ * called and when it has answered.
+ */
+export function credentials(
+  sasl: SASLOptions,
+  asks: (isAsked: boolean) => void,
+): SASLOptions & { readonly authenticationProvider?: AuthenticationProvider } {
+  if (!("oauthBearerProvider" in sasl)) return { ...sasl };
+  const oauthBearerProvider = async () => {
+    asks(true);
+    const token = await sasl.oauthBearerProvider();
+    asks(false);
+    return token;
+  };
+  const withoutLook = internals.createOAuthBearer({ ...sasl, oauthBearerProvider });
+  const authenticationProvider: AuthenticationProvider = ({ saslAuthenticate, ...given }) =>
+    withoutLook({
+      ...given,
+      saslAuthenticate: ({ request }) =>
+        saslAuthenticate({ request, response: { decode: (answer) => answer, parse: refuseChallenge } }),
+    });
+  return { ...sasl, authenticationProvider };
+}
+
+/** kafkajs keeps the length prefix of the answer. */
+function refuseChallenge(answer: Buffer): void {
+  if (answer.length > 4) throw new Error("the server refused the token");
 }

@@ -1,9 +1,11 @@
+import type { Admin } from "kafkajs";
 import type { SubscriptionDeclaration, Topology } from "../../../core/adapter.ts";
 import { describeAddress } from "../../../core/address.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { Cluster } from "../cluster.ts";
 import { isMissing, operationError } from "../errors.ts";
-import { topicName } from "../names.ts";
+import { clientError } from "../kafkajs/errors.ts";
+import { groupName, topicName } from "../names.ts";
 import type { Settings } from "../options.ts";
 import type { TopicMetadata } from "../port.ts";
 import { withoutId } from "../topic-identity.ts";
@@ -179,4 +181,27 @@ function positionLost(subscription: string): MessagingError {
     "not-found",
     `${subscription} had no position on Kafka any more, and goes on at the earliest event kept. Kafka forgets the position of a group when its topic is deleted, and that of a group without consumers after offsets.retention.minutes: raise that to more than the longest pause`,
   );
+}
+
+/** Deletes the existing topics and consumer groups of a topology. */
+export async function removeAll(admin: Admin, topology: Topology, settings: Settings): Promise<void> {
+  const topics = planOf(topology, settings).topics.map(({ name }) => name);
+  const work = [...topology.queues, ...topology.subscriptions].map(({ address }) => address);
+  const sources = work.flatMap((of) => [of, { kind: "dead-letters", of } as const]);
+  // The groups of delay forwarders have the names of their topics.
+  const groups = new Set([...topics, ...sources.map((source) => groupName(source))]);
+  try {
+    await admin.connect();
+    const existing = new Set(await admin.listTopics());
+    const stale = topics.filter((topic) => existing.has(topic));
+    if (stale.length > 0) await admin.deleteTopics({ topics: stale });
+    const known = (await admin.listGroups()).groups.map(({ groupId }) => groupId);
+    const left = known.filter((group) => groups.has(group));
+    if (left.length > 0) await admin.deleteGroups(left);
+  } catch (cause) {
+    const what = `${topics.length} topics and their groups could not all be removed`;
+    throw clientError("refused", `${what}, and the rest is to be removed by hand`, cause);
+  } finally {
+    await admin.disconnect();
+  }
 }

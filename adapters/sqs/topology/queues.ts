@@ -8,14 +8,14 @@ import {
 import { QUARANTINE_KEPT_MS, type Topology } from "../../../core/adapter.ts";
 import { type Address, describeAddress, type WorkAddress } from "../../../core/address.ts";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../../core/errors.ts";
-import { MOST_QUEUE_BYTES } from "../capabilities.ts";
+import { MAX_QUEUE_BYTES } from "../capabilities.ts";
 import type { Clients } from "../connection.ts";
 import { asMessagingError, isMissing } from "../errors.ts";
 import { FIFO, kindsOf } from "../names.ts";
 import type { Settings } from "../options.ts";
 import type { Registry } from "../registry.ts";
 
-/** Everything that was found wrong, each once: one problem hides no other. */
+/** Collects all problems, each once. */
 export class Problems {
   readonly #found = new Map<string, MessagingError>();
 
@@ -27,10 +27,10 @@ export class Problems {
     this.#found.set(`${problem.code} ${problem.message}`, problem);
   }
 
-  /** What was looked for; undefined if there was a problem with it. Rejects with `unreachable` if nobody could look. */
-  async collect<Result>(looking: Promise<Result>): Promise<Result | undefined> {
+  /** Resolves with the result, or adds the problem and resolves with undefined. Rejects with `unreachable`. */
+  async collect<Result>(result: Promise<Result>): Promise<Result | undefined> {
     try {
-      return await looking;
+      return await result;
     } catch (error) {
       if (!isMessagingError(error) || error.code === "unreachable") throw error;
       this.add(error);
@@ -39,11 +39,11 @@ export class Problems {
   }
 }
 
-/** Lets that topic, and no other, put messages on the queue; without that its events would be dropped in silence. */
+/** Allows one topic, and no other, to send to the queue: without that, SNS drops its events silently. */
 export async function allowTopic(
   queues: Queues,
   where: string,
-  queue: StandingQueue,
+  queue: ExistingQueue,
   topic: string,
   create: boolean,
 ): Promise<void> {
@@ -58,7 +58,7 @@ export async function allowTopic(
   throw new MessagingError("conflict", `${where}: ${found}; allow ${topic} to send messages to it`);
 }
 
-/** A policy by which a topic, and no other, may put messages on a queue. */
+/** A policy that allows one topic, and no other, to send to a queue. */
 export function queuePolicy(queue: string, topic: string): string {
   return JSON.stringify({
     Version: "2012-10-17",
@@ -75,7 +75,7 @@ export function queuePolicy(queue: string, topic: string): string {
   });
 }
 
-/** Whether a statement that allows something has the topic in its condition, by its ARN or by a pattern for it. */
+/** Whether an Allow statement has the topic in its condition, by its ARN or a pattern. */
 export function allows(policy: string, topic: string): boolean {
   try {
     const { Statement } = (JSON.parse(policy) ?? {}) as { readonly Statement?: unknown };
@@ -84,7 +84,7 @@ export function allows(policy: string, topic: string): boolean {
       return Effect === "Allow" && texts(Condition).some((text) => matches(text, topic));
     });
   } catch {
-    // What cannot be read, because it is no JSON or too deep, allows nothing.
+    // A policy that is no JSON, or nested too deep, allows nothing.
     return false;
   }
 }
@@ -94,13 +94,13 @@ interface Statement {
   readonly Condition?: unknown;
 }
 
-/** Every text in a value, however deep. */
+/** All strings in a value. */
 function texts(value: unknown): readonly string[] {
   if (typeof value === "string") return [value];
   return typeof value === "object" && value !== null ? Object.values(value).flatMap(texts) : [];
 }
 
-/** As IAM matches ARNs: part by part between colons, `*` for any characters and `?` for one. */
+/** Matches ARNs as IAM does: part by part between colons, `*` for any characters and `?` for one. */
 function matches(pattern: string, arn: string): boolean {
   const parts = arn.split(":");
   const patterns = pattern.split(":");
@@ -114,16 +114,16 @@ function matches(pattern: string, arn: string): boolean {
   });
 }
 
-/** The `RedrivePolicy` of a queue: what SQS handed out too often goes to the dead letters with this ARN. */
+/** The `RedrivePolicy` of a queue: after this many receives, SQS moves a message to the dead letters with this ARN. */
 function redrivePolicy(deadLetters: string, maxReceives: number): string {
   return JSON.stringify({ deadLetterTargetArn: deadLetters, maxReceiveCount: maxReceives });
 }
 
-/** The net under the retry policy must lead to our dead letters: elsewhere nobody would look. */
+/** The redrive policy must lead to the queue's dead letters: elsewhere anybroker does not look. */
 async function checkRedrive(
   queues: Queues,
   of: Address,
-  queue: StandingQueue,
+  queue: ExistingQueue,
   wanted: string,
   create: boolean,
 ): Promise<void> {
@@ -138,7 +138,7 @@ async function checkRedrive(
   const found = RedrivePolicy === undefined ? "has no redrive policy" : "redrives to another queue";
   throw new MessagingError(
     "conflict",
-    `${describeAddress(of)} ${found}; set its RedrivePolicy to ${target}, or remove it to have it set here`,
+    `${describeAddress(of)} ${found}; set its RedrivePolicy to ${target}, or remove it, and anybroker sets it`,
   );
 }
 
@@ -152,13 +152,13 @@ function targetOf(policy: string): unknown {
 
 const FIFO_ONLY: readonly string[] = ["DeduplicationScope", "FifoThroughputLimit"];
 
-/** A queue that stands. */
-interface StandingQueue {
+/** An existing queue. */
+interface ExistingQueue {
   readonly url: string;
   readonly arn: string;
 }
 
-/** Makes single queues, or looks whether they stand. */
+/** Creates or verifies single queues. */
 export class Queues {
   readonly #clients: Clients;
   readonly #registry: Registry;
@@ -170,19 +170,19 @@ export class Queues {
     this.#settings = settings;
   }
 
-  /** A queue; one that stands is left as it is, and `attributes` are for one that is made. */
+  /** Creates or verifies a queue. An existing one is not changed; `attributes` are for a new one. */
   async declare(
     address: Address,
     fifo: boolean,
     create: boolean,
     attributes: Readonly<Record<string, string>> = {},
-  ): Promise<StandingQueue> {
+  ): Promise<ExistingQueue> {
     const name = this.#registry.name(address) + (fifo ? FIFO : "");
     const where = `declaring ${describeAddress(address)}`;
     let url = await this.#registry.queueUrl(address, name);
     if (url === undefined) {
       const other = this.checkOtherKind(address, fifo);
-      // Who only looks may have no right to look for what was not asked for.
+      // In mode `verify`, the process may have no permission to look for the other kind.
       await (create ? other : other.catch(unlessUnauthorized));
       if (create) url = await this.#create(where, address, name, fifo, attributes);
     }
@@ -198,17 +198,17 @@ export class Queues {
   }
 
   /**
-   * Rejects with `conflict` if a queue of the other kind stands: beside it a new one would be empty, and what waits in the
-   * other would be forgotten.
+   * Rejects with `conflict` if a queue of the other kind exists: a new one beside it would be empty, and the messages
+   * of the other would be forgotten.
    */
   async checkOtherKind(address: Address, fifo: boolean): Promise<void> {
     if (!kindsOf(address).includes(!fifo)) return;
     const other = this.#registry.name(address) + (fifo ? "" : FIFO);
     if ((await this.#registry.queueUrl(address, other)) === undefined) return;
-    const [stands, asked] = fifo ? ["a standard queue", "ordered"] : ["a FIFO queue", "not ordered"];
+    const [kind, declared] = fifo ? ["a standard queue", "ordered"] : ["a FIFO queue", "not ordered"];
     throw new MessagingError(
       "conflict",
-      `${describeAddress(address)} stands on SQS as ${stands}, "${other}", and is declared ${asked}; empty and remove it, or declare it as it is`,
+      `${describeAddress(address)} exists on SQS as ${kind}, "${other}", and is declared ${declared}; drain and delete it, or declare it as it exists`,
     );
   }
 
@@ -245,7 +245,7 @@ export class Queues {
           QueueName: name,
           Attributes: {
             MessageRetentionPeriod: String(this.#settings.retentionSeconds),
-            MaximumMessageSize: String(MOST_QUEUE_BYTES),
+            MaximumMessageSize: String(MAX_QUEUE_BYTES),
             VisibilityTimeout: String(this.#settings.leaseMs / 1_000),
             ...(fifo ? { ...given, FifoQueue: "true" } : withoutFifoOnly(given)),
             ...attributes,
@@ -254,7 +254,7 @@ export class Queues {
       );
       return made.QueueUrl;
     } catch (error) {
-      // Another process may have made it meanwhile, with other attributes.
+      // Another process may have created it meanwhile, with other attributes.
       const url = await this.#registry.queueUrl(address, name);
       if (url === undefined) throw asMessagingError(where, error);
       return url;
@@ -262,7 +262,7 @@ export class Queues {
   }
 }
 
-/** An ordered queue has a log beside it, which is a standard queue, and SQS refuses these for one. */
+/** An ordered queue has a log in a standard queue, for which SQS refuses these attributes. */
 function withoutFifoOnly(attributes: Readonly<Record<string, string>>): Record<string, string> {
   return Object.fromEntries(Object.entries(attributes).filter(([name]) => !FIFO_ONLY.includes(name)));
 }
@@ -271,10 +271,10 @@ function unlessUnauthorized(error: unknown): void {
   if (!isMessagingError(error) || error.code !== "unauthorized") throw error;
 }
 
-/** Records of a quarantine log go by their age alone: it has no redrive policy, which would take what is read often. */
+/** A quarantine log has no redrive policy, which would move records that are read often: they only expire. */
 const LOG_ATTRIBUTES = Object.freeze({ MessageRetentionPeriod: String(QUARANTINE_KEPT_MS / 1_000) });
 
-/** Queues with what belongs to them: dead letters and a quarantine log. */
+/** Creates or verifies queues with their dead letters and quarantine logs. */
 export class WorkQueues {
   readonly #queues: Queues;
   readonly #maxReceives: number;
@@ -284,34 +284,34 @@ export class WorkQueues {
     this.#maxReceives = maxReceives;
   }
 
-  /** The queue, if it stands; whatever is wrong with it and with what belongs to it is added to `problems`. */
+  /** Returns the queue if it exists. Adds all problems of it, its dead letters and its log to `problems`. */
   async declare(
     of: WorkAddress,
     fifo: boolean,
     create: boolean,
     problems: Problems,
-  ): Promise<StandingQueue | undefined> {
+  ): Promise<ExistingQueue | undefined> {
     const dead = await problems.collect(this.#queues.declare({ kind: "dead-letters", of }, fifo, create));
     if (dead === undefined && create) {
-      // Without its dead letters a queue is not made; what stands there is looked at.
+      // A queue is not created without its dead letters, but checked if it exists.
       await problems.collect(this.#queues.checkOtherKind(of, fifo));
       return undefined;
     }
     const wanted = dead === undefined ? undefined : redrivePolicy(dead.arn, this.#maxReceives);
     const attributes = wanted === undefined ? {} : { RedrivePolicy: wanted };
-    const [standing] = await Promise.all([
+    const [existing] = await Promise.all([
       problems.collect(this.#queues.declare(of, fifo, create, attributes)),
-      // Nobody needs the records in order.
+      // The order of records does not matter.
       problems.collect(this.#queues.declare({ kind: "quarantine", of }, false, create, LOG_ATTRIBUTES)),
     ]);
-    if (standing !== undefined && wanted !== undefined) {
-      await problems.collect(checkRedrive(this.#queues, of, standing, wanted, create));
+    if (existing !== undefined && wanted !== undefined) {
+      await problems.collect(checkRedrive(this.#queues, of, existing, wanted, create));
     }
-    return standing;
+    return existing;
   }
 }
 
-/** Deletes the queues and SNS topics of a topology that stand; with a topic go its subscriptions. */
+/** Deletes the queues and SNS topics of a topology; SNS deletes the subscriptions of a topic with it. */
 export async function removeAll({ control }: Clients, registry: Registry, topology: Topology): Promise<void> {
   const work = [...topology.queues, ...topology.subscriptions].map(({ address }) => address);
   const queues = work.flatMap((of): Address[] => [of, { kind: "dead-letters", of }, { kind: "quarantine", of }]);

@@ -11,13 +11,13 @@ import { describeAddress, type SubscriptionAddress, type TopicAddress } from "..
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { Clients } from "../connection.ts";
 import { asMessagingError, isMissing } from "../errors.ts";
-import { filterPolicy, isReadOn } from "../filter-policy.ts";
+import { filterPolicy, isPartial } from "../filter-policy.ts";
 import { FIFO } from "../names.ts";
 import type { Settings } from "../options.ts";
-import { type Place, pagesOf, type Registry } from "../registry.ts";
+import { type AwsResource, pagesOf, type Registry } from "../registry.ts";
 import { allowTopic, Problems, Queues, WorkQueues } from "./queues.ts";
 
-/** Makes topics, or looks whether they stand. */
+/** Creates or verifies topics. */
 class Topics {
   readonly #clients: Clients;
   readonly #registry: Registry;
@@ -29,16 +29,16 @@ class Topics {
     this.#settings = settings;
   }
 
-  /** A topic; one that stands is left as it is. */
+  /** Creates or verifies a topic; an existing one is not changed. */
   async declare(address: TopicAddress, fifo: boolean, create: boolean): Promise<void> {
-    const places = await this.#registry.topics(address);
-    const standing = places.find((place) => place.fifo === fifo);
-    if (standing === undefined && places.length > 0) throw this.#otherKind(address, fifo);
-    if (standing === undefined && !create) throw this.#registry.notFound(address);
-    this.#registry.learn(address, standing ?? (await this.#create(address, fifo)));
+    const resources = await this.#registry.topics(address);
+    const existing = resources.find((resource) => resource.fifo === fifo);
+    if (existing === undefined && resources.length > 0) throw this.#otherKind(address, fifo);
+    if (existing === undefined && !create) throw this.#registry.notFound(address);
+    this.#registry.learn(address, existing ?? (await this.#create(address, fifo)));
   }
 
-  async #create(address: TopicAddress, fifo: boolean): Promise<Place> {
+  async #create(address: TopicAddress, fifo: boolean): Promise<AwsResource> {
     try {
       const { TopicArn = "" } = await this.#clients.control.sns.send(
         new CreateTopicCommand({
@@ -55,10 +55,10 @@ class Topics {
   /** A new topic beside one of the other kind would have none of its subscriptions. */
   #otherKind(address: TopicAddress, fifo: boolean): MessagingError {
     const other = this.#registry.name(address) + (fifo ? "" : FIFO);
-    const [stands, asked] = fifo ? ["a standard topic", "ordered"] : ["a FIFO topic", "not ordered"];
+    const [kind, declared] = fifo ? ["a standard topic", "ordered"] : ["a FIFO topic", "not ordered"];
     return new MessagingError(
       "conflict",
-      `${describeAddress(address)} stands on SNS as ${stands}, "${other}", and is declared ${asked}; remove it, or declare it as it is`,
+      `${describeAddress(address)} exists on SNS as ${kind}, "${other}", and is declared ${declared}; delete it, or declare it as it exists`,
     );
   }
 }
@@ -68,7 +68,7 @@ interface SubscriptionAttribute {
   readonly value: string;
 }
 
-/** What an attribute that SNS does not mention stands at. */
+/** The defaults of attributes that SNS omits. */
 const DEFAULTS: Readonly<Record<SubscriptionAttribute["name"], string>> = {
   RawMessageDelivery: "false",
   FilterPolicyScope: "MessageAttributes",
@@ -76,18 +76,18 @@ const DEFAULTS: Readonly<Record<SubscriptionAttribute["name"], string>> = {
 };
 const FOUND: Readonly<Record<SubscriptionAttribute["name"], string>> = {
   RawMessageDelivery: "has no raw delivery on SNS",
-  FilterPolicyScope: "filters by bodies on SNS, which keeps events away",
-  FilterPolicy: "has another filter policy on SNS than its filter asks for, which keeps events away",
+  FilterPolicyScope: "filters by bodies on SNS, so events are missing",
+  FilterPolicy: "has another filter policy on SNS than its filter needs, so events are missing",
 };
 
-/** Makes subscriptions with their queues, or looks whether they stand. */
+/** Creates or verifies subscriptions with their queues. */
 class Subscriptions {
   readonly #clients: Clients;
   readonly #registry: Registry;
   readonly #queues: Queues;
   readonly #work: WorkQueues;
   readonly #notice: (error: MessagingError) => void;
-  /** Of queues, by their URLs. */
+  /** The ARNs of queues, by URL. */
   readonly #arns = new Map<string, string>();
 
   constructor(
@@ -104,12 +104,12 @@ class Subscriptions {
     this.#notice = notice;
   }
 
-  /** A subscription that stands is made to be as declared, or found different; `problems` gets whatever is wrong. */
+  /** Creates or corrects a subscription, or compares it with its declaration. Adds every problem to `problems`. */
   async declare(declaration: SubscriptionDeclaration, create: boolean, problems: Problems): Promise<void> {
     const { address, ordered } = declaration;
     const where = `declaring ${describeAddress(address)}`;
     const topic = await problems.collect(this.#topicOf(declaration));
-    // Nothing is made for a topic that is none, or of the other kind.
+    // Nothing is created for a missing topic, or one of the other kind.
     if (topic === undefined && create) return;
     const queue = await this.#work.declare(address, ordered, create, problems);
     if (topic === undefined || queue === undefined) return;
@@ -117,7 +117,7 @@ class Subscriptions {
     await problems.collect(this.#declare(where, declaration, topic.locator, queue.arn, create, problems));
   }
 
-  /** Whether an existing queue is subscribed to its topic. Rejects if it could not look, or if the queue is gone. */
+  /** Whether an existing queue is subscribed to its topic. Rejects if the check failed, or if the queue is gone. */
   async isSubscribed(address: SubscriptionAddress): Promise<boolean> {
     const where = `looking for ${describeAddress(address)}`;
     const topic: TopicAddress = { kind: "topic", name: address.topic };
@@ -133,10 +133,10 @@ class Subscriptions {
     }
   }
 
-  async #topicOf({ address, ordered }: SubscriptionDeclaration): Promise<Place> {
+  async #topicOf({ address, ordered }: SubscriptionDeclaration): Promise<AwsResource> {
     const topic = await this.#registry.find({ kind: "topic", name: address.topic });
     if (!ordered || topic.fifo) return topic;
-    const problem = "is ordered, and its topic stands on SNS without order; make the topic a FIFO topic";
+    const problem = "is ordered, and its topic on SNS is a standard topic; use a FIFO topic";
     throw new MessagingError("conflict", `${describeAddress(address)} ${problem}`);
   }
 
@@ -150,16 +150,16 @@ class Subscriptions {
   ): Promise<void> {
     const policy = filterPolicy(filter);
     try {
-      const standing = await this.#find(topic, queue);
-      if (standing === undefined && !create) {
+      const existing = await this.#find(topic, queue);
+      if (existing === undefined && !create) {
         const problem = "its queue is not subscribed to the topic; subscribe it with raw delivery";
         throw new MessagingError("not-found", `${describeAddress(address)}: ${problem}`);
       }
-      if (standing === undefined) await this.#subscribe(topic, queue, policy);
-      else if (create) await this.#mend(address, standing, filter);
+      if (existing === undefined) await this.#subscribe(topic, queue, policy);
+      else if (create) await this.#correct(address, existing, filter);
       else
-        for (const attribute of await this.#differences(standing, policy)) {
-          problems.add(different(address, attribute));
+        for (const attribute of await this.#differences(existing, policy)) {
+          problems.add(mismatch(address, attribute));
         }
     } catch (error) {
       throw asMessagingError(where, error);
@@ -181,7 +181,7 @@ class Subscriptions {
     );
   }
 
-  /** What stands otherwise than wanted, in the order in which it can be set. */
+  /** The attributes that differ, in the order in which they can be set. */
   async #differences(subscription: string, policy = "{}"): Promise<readonly SubscriptionAttribute[]> {
     const { Attributes = {} } = await this.#clients.control.sns.send(
       new GetSubscriptionAttributesCommand({ SubscriptionArn: subscription }),
@@ -192,11 +192,10 @@ class Subscriptions {
     return wanted.filter(({ name, value }) => !sameJson(Attributes[name] ?? DEFAULTS[name], value));
   }
 
-  async #mend(address: SubscriptionAddress, subscription: string, filter: string | undefined): Promise<void> {
+  async #correct(address: SubscriptionAddress, subscription: string, filter: string | undefined): Promise<void> {
     for (const { name, value } of await this.#differences(subscription, filterPolicy(filter))) {
-      if (name === "FilterPolicy" && isReadOn(filter)) this.#notice(changed(address));
-      // SNS refuses a scope that the standing policy does not fit. Until it has its own, everything is let through, and
-      // looked at while reading.
+      if (name === "FilterPolicy" && isPartial(filter)) this.#notice(filterChanged(address));
+      // SNS refuses a scope that does not fit the existing policy. In between, the consumer filters all events.
       if (name === "FilterPolicyScope") await this.#set(subscription, { name: "FilterPolicy", value: "{}" });
       await this.#set(subscription, { name, value });
     }
@@ -212,7 +211,7 @@ class Subscriptions {
     );
   }
 
-  /** The ARN of the queue's subscription. One that waits for somebody to confirm it, or was removed just now, has none. */
+  /** The ARN of the queue's subscription. It has none while it is not confirmed, or just after it was deleted. */
   async #find(topic: string, queue: string): Promise<string | undefined> {
     const { sns } = this.#clients.control;
     const pages = pagesOf("the subscriptions of a topic", (token) =>
@@ -228,17 +227,17 @@ class Subscriptions {
   }
 }
 
-function different(address: SubscriptionAddress, { name, value }: SubscriptionAttribute): MessagingError {
+function mismatch(address: SubscriptionAddress, { name, value }: SubscriptionAttribute): MessagingError {
   return new MessagingError("conflict", `${describeAddress(address)} ${FOUND[name]}; set its ${name} to ${value}`);
 }
 
-function changed(address: SubscriptionAddress): MessagingError {
-  const what = "had another filter policy on SNS, and is given that of its filter";
-  const then = "what waits in its queue and begins as the filter does is deleted where it does not match";
+function filterChanged(address: SubscriptionAddress): MessagingError {
+  const what = "had another filter policy on SNS, which was replaced by that of its filter";
+  const then = "waiting events that begin like the filter and do not match it are deleted";
   return new MessagingError("conflict", `${describeAddress(address)} ${what}: ${then}, and counted as filtered`);
 }
 
-/** AWS may write a policy in another way than it was given. */
+/** AWS may format a policy differently. */
 function sameJson(one: string, other: string): boolean {
   try {
     return isDeepStrictEqual(JSON.parse(one), JSON.parse(other));
@@ -247,13 +246,13 @@ function sameJson(one: string, other: string): boolean {
   }
 }
 
-/** Makes queues, topics and subscriptions, or looks whether they stand. */
+/** Creates or verifies queues, topics and subscriptions. */
 export class TopologyKeeper {
   readonly #work: WorkQueues;
   readonly #topics: Topics;
   readonly #subscriptions: Subscriptions;
 
-  /** `notice` is told what people should know of what was changed. */
+  /** `notice` gets changes that operators should know of. */
   constructor(clients: Clients, registry: Registry, settings: Settings, notice: (error: MessagingError) => void) {
     const queues = new Queues(clients, registry, settings);
     this.#work = new WorkQueues(queues, settings.maxReceives);
@@ -261,12 +260,12 @@ export class TopologyKeeper {
     this.#subscriptions = new Subscriptions(clients, registry, queues, this.#work, notice);
   }
 
-  /** Whether the queue of a subscription is subscribed to its topic. Rejects if it could not look. */
+  /** Whether the queue of a subscription is subscribed to its topic. Rejects if the check failed. */
   isSubscribed(address: SubscriptionAddress): Promise<boolean> {
     return this.#subscriptions.isSubscribed(address);
   }
 
-  /** Every problem found. Rejects with `unreachable` if it could not look. */
+  /** Resolves with every problem found. Rejects with `unreachable` if it could not check. */
   async declare({ mode, queues, topics, subscriptions }: Topology): Promise<readonly MessagingError[]> {
     if (mode === "none") return [];
     const create = mode === "create";
@@ -278,4 +277,97 @@ export class TopologyKeeper {
     await Promise.all(subscriptions.map((subscription) => this.#subscriptions.declare(subscription, create, problems)));
     return problems.all;
   }
+}
+
+const CHECK_EVERY_MS = 60_000;
+/** How often it checks again, and at which interval, before a resource counts as deleted. */
+const CHECKS = 6;
+const CHECK_AGAIN_MS = 500;
+
+/** Checks for three seconds whether something exists again. Resolves with whether it does. */
+export async function reappears(check: () => Promise<boolean>, isOver: () => boolean): Promise<boolean> {
+  for (let checks = 0; checks < CHECKS && !isOver(); checks++) {
+    await new Promise((resolve) => setTimeout(resolve, CHECK_AGAIN_MS));
+    if (await check()) return true;
+  }
+  return false;
+}
+
+/** What the watch needs from its session. */
+interface WatchHost {
+  /** All consumed subscriptions, once for each consumer. */
+  consumed(): readonly SubscriptionAddress[];
+  /** Whether SNS has the subscription. Rejects if the check failed. */
+  exists(address: SubscriptionAddress): Promise<boolean>;
+  /** Recreates it if this process may. Never rejects. */
+  restore(address: SubscriptionAddress): Promise<void>;
+  /** Why SNS delivers nothing to the subscription; undefined if it does. */
+  disconnected(address: SubscriptionAddress, cause: MessagingError | undefined): void;
+  /** This process may not check the subscription. */
+  refused(address: SubscriptionAddress, cause: MessagingError): void;
+}
+
+/**
+ * Checks every minute whether SNS has the consumed subscriptions. Polls do not show it: without its subscription, a
+ * queue is merely empty. A subscription is deleted with its topic, or by an operator.
+ */
+export class SubscriptionWatch {
+  readonly #host: WatchHost;
+  /** Subscriptions whose check was refused. AWS logs each refusal, so they are not checked again. */
+  readonly #refused = new Set<string>();
+  #timer: NodeJS.Timeout | undefined;
+  #isOver = false;
+
+  constructor(host: WatchHost) {
+    this.#host = host;
+  }
+
+  start(): void {
+    if (this.#isOver) return;
+    // Processes that started together should not check together.
+    this.#timer = setTimeout(
+      () => void this.#checkAll().finally(() => this.start()),
+      CHECK_EVERY_MS * (0.75 + Math.random() / 2),
+    );
+    this.#timer.unref();
+  }
+
+  stop(): void {
+    this.#isOver = true;
+    clearTimeout(this.#timer);
+  }
+
+  async #checkAll(): Promise<void> {
+    const all = new Map(this.#host.consumed().map((address) => [describeAddress(address), address]));
+    for (const [name, address] of all) {
+      if (this.#isOver) return;
+      if (!this.#refused.has(name)) await this.#check(name, address);
+    }
+  }
+
+  async #check(name: string, address: SubscriptionAddress): Promise<void> {
+    const check = (): Promise<boolean> => this.#host.exists(address);
+    const isOver = (): boolean => this.#isOver;
+    try {
+      let exists = (await check()) || (await reappears(check, isOver));
+      if (!exists && !this.#isOver) {
+        await this.#host.restore(address);
+        exists = await check();
+      }
+      if (!this.#isOver) this.#host.disconnected(address, exists ? undefined : gone(address));
+    } catch (error) {
+      // Other failures are temporary, or the polls report them.
+      if (!isMessagingError(error, "unauthorized") || this.#isOver) return;
+      this.#refused.add(name);
+      this.#host.refused(address, error);
+    }
+  }
+}
+
+function gone(address: SubscriptionAddress): MessagingError {
+  const what = "its queue is no longer subscribed to the topic on SNS, and gets no events";
+  return new MessagingError(
+    "not-found",
+    `${describeAddress(address)}: ${what}; start a process that declares it, or subscribe the queue with raw delivery`,
+  );
 }

@@ -5,7 +5,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { checkInteger, checkName, checkOptions } from "../../../core/checks.ts";
-import { isMessagingError, MessagingError } from "../../../core/index.ts";
+import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { makeOwnFolder, openToAppend, readOwnText, replaceFile } from "../../../core/private-files.ts";
 import { Journal } from "../memory-store.ts";
 import type {

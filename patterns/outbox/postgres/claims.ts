@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
-import { type Clock, isMessagingError, MessagingError } from "../../../core/index.ts";
+import type { Clock } from "../../../core/clock.ts";
+import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { type PostgresQueries, rowOf, wholeNumber } from "../../../sql/postgres.ts";
 import type { OutboxClaim, OutboxClaimRequest, OutboxSettlement } from "../store.ts";
 import { SHARDS } from "./schema.ts";

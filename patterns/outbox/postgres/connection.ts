@@ -1,4 +1,5 @@
-import { type Clock, type MessagingError, systemClock, type Timer } from "../../../core/index.ts";
+import { type Clock, systemClock, type Timer } from "../../../core/clock.ts";
+import type { MessagingError } from "../../../core/errors.ts";
 import { type PostgresDatabase, postgresFailure } from "../../../sql/postgres.ts";
 
 /** What the store needs of a database, except to write messages. The `Pool` of `pg` fits. */

@@ -1,4 +1,5 @@
-import { type Clock, MessagingError } from "../../../core/index.ts";
+import type { Clock } from "../../../core/clock.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import { inTime } from "../../../core/stores.ts";
 import { isRowRefusal, ownStateOf, postgresFailure, stateOf } from "../../../sql/postgres.ts";
 import type { InboxMessage } from "../inbox-store.ts";

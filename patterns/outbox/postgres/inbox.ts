@@ -1,5 +1,6 @@
 import { checkInteger, checkOptions } from "../../../core/checks.ts";
-import { type Clock, isMessagingError, MessagingError, systemClock } from "../../../core/index.ts";
+import { type Clock, systemClock } from "../../../core/clock.ts";
+import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { inTime } from "../../../core/stores.ts";
 import { stateOf, wholeNumber } from "../../../sql/postgres.ts";
 import { PostgresSchema, quotedNames } from "../../../sql/schema.ts";

@@ -1,5 +1,5 @@
 import { LONGEST_MS } from "../../../core/checks.ts";
-import { MessagingError } from "../../../core/index.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import { asTexts } from "../../../sql/postgres.ts";
 import { type OutboxRow, outboxRowOf, type QuarantinedRow } from "../store.ts";
 import { type OutboxTables, rowShards } from "./schema.ts";

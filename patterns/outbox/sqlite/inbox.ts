@@ -1,5 +1,5 @@
 import { checkInteger, checkOptions } from "../../../core/checks.ts";
-import { MessagingError } from "../../../core/index.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import { checkTableName } from "../../../sql/schema.ts";
 import {
   isBreakdown,

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { checkInteger, checkOptions, LONGEST_MS } from "../../../core/checks.ts";
-import { MessagingError } from "../../../core/index.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import { checkTableName } from "../../../sql/schema.ts";
 import {
   SQLITE_NOW as NOW,

@@ -1,18 +1,17 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import {
-  type Adapter,
-  type DeliverySink,
-  HEADER,
-  type IncomingMessage,
-  MessagingError,
-  type OutgoingMessage,
-  type Receiver,
-  type Settlement,
-  SYSTEM_PREFIX,
-} from "../../../core/index.ts";
+import { delegate } from "../../../conformance/decorators/delegate.ts";
+import { Inbox } from "../../../conformance/seam.ts";
+import type {
+  Adapter,
+  DeliverySink,
+  IncomingMessage,
+  OutgoingMessage,
+  Receiver,
+  Settlement,
+} from "../../../core/adapter.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import { routingMatches } from "../../../core/routing.ts";
-import { delegate } from "../../conformance/decorators/delegate.ts";
-import { Inbox } from "../../conformance/seam.ts";
+import { HEADER, SYSTEM_PREFIX } from "../../../core/system-headers.ts";
 
 /** Breaks one promise of an adapter. */
 export type Breakage = (inner: Adapter) => Adapter;

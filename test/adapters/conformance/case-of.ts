@@ -1,4 +1,4 @@
-import { type ConformanceCase, SECTIONS } from "../../conformance/index.ts";
+import { type ConformanceCase, SECTIONS } from "../../../conformance/index.ts";
 
 /** The case of a number. */
 export function caseOf(number: string): ConformanceCase {

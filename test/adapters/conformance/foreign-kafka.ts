@@ -1,7 +1,7 @@
 import { Kafka, logLevel } from "kafkajs";
 import type { KafkaRecord } from "../../../adapters/kafka/index.ts";
 import { topicName } from "../../../adapters/kafka/names.ts";
-import type { ForeignSender } from "../../conformance/index.ts";
+import type { ForeignSender } from "../../../conformance/index.ts";
 
 const VALUE = Buffer.from('{"n":1}');
 const KEY = Buffer.of(0, 255, 1);

@@ -1,6 +1,6 @@
 import { type ConsumeMessage, connect, type MessagePropertyHeaders } from "amqplib";
 import { queueName } from "../../../adapters/rabbitmq/names.ts";
-import type { ForeignSender } from "../../conformance/index.ts";
+import type { ForeignSender } from "../../../conformance/index.ts";
 
 const PROPERTIES = {
   replyTo: "answers",

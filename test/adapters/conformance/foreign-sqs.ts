@@ -1,8 +1,8 @@
 import { GetQueueUrlCommand, type Message, type MessageAttributeValue, SendMessageCommand } from "@aws-sdk/client-sqs";
 import { awsName } from "../../../adapters/sqs/names.ts";
+import type { ForeignSender } from "../../../conformance/index.ts";
 import { clientOf } from "../../brokers/sqs/cases.ts";
 import type { RunningSQS } from "../../brokers/sqs/running-sqs.ts";
-import type { ForeignSender } from "../../conformance/index.ts";
 
 const BODY = '{"n":1}';
 const TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";

@@ -1,8 +1,8 @@
 import { type KafkaOptions, kafka } from "../../../adapters/kafka/index.ts";
+import type { Harness } from "../../../conformance/index.ts";
 import type { Namespace, RunningKafka } from "../../brokers/kafka.ts";
-import type { Harness } from "../../conformance/index.ts";
+import { existingOnKafka } from "./existing-on-kafka.ts";
 import { foreignOnKafka } from "./foreign-kafka.ts";
-import { standingOnKafka } from "./standing-on-kafka.ts";
 
 /** Far longer than anything takes, however busy the machine is. */
 const PATIENCE_MS = 240_000;
@@ -26,7 +26,7 @@ export function kafkaHarness(broker: RunningKafka, { namePrefix }: Namespace): H
     adapter: () => kafka(options),
     foreign: foreignOnKafka(broker.brokers),
     namePrefix,
-    standing: () => standingOnKafka(broker.brokers, namePrefix),
+    existing: () => existingOnKafka(broker.brokers, namePrefix),
     processes: {
       module: new URL("kafka-process.ts", import.meta.url).href,
       options: { kafka: { ...options, sessionTimeoutMs: WORKER_SESSION_MS } },

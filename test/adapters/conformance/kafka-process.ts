@@ -1,5 +1,5 @@
 import { type KafkaOptions, kafka } from "../../../adapters/kafka/index.ts";
-import type { Adapter } from "../../../core/index.ts";
+import type { Adapter } from "../../../core/adapter.ts";
 
 export interface ProcessOptions {
   readonly kafka: KafkaOptions;

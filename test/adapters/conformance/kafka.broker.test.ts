@@ -1,6 +1,6 @@
 import { afterAll, describe, test } from "vitest";
+import { conformance } from "../../../conformance/index.ts";
 import { describeKafka } from "../../brokers/suite.ts";
-import { conformance } from "../../conformance/index.ts";
 import { kafkaHarness } from "./kafka-harness.ts";
 
 describeKafka("Kafka", (broker) => {

@@ -1,6 +1,6 @@
 import { afterAll, describe, test } from "vitest";
 import { memory, memorySpace } from "../../../adapters/memory/index.ts";
-import { conformance } from "../../conformance/index.ts";
+import { conformance } from "../../../conformance/index.ts";
 
 const runner = { describe: describe.concurrent, test, afterAll };
 const noNative = "the messages are the adapter's own; there is no client library";

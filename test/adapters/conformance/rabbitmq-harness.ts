@@ -1,8 +1,8 @@
 import { type RabbitMQOptions, rabbitmq } from "../../../adapters/rabbitmq/index.ts";
+import type { Harness } from "../../../conformance/index.ts";
 import type { RunningRabbitMQ, VirtualHost } from "../../brokers/rabbitmq.ts";
-import type { Harness } from "../../conformance/index.ts";
+import { existingOnRabbitMQ } from "./existing-on-rabbitmq.ts";
 import { foreignOnRabbitMQ } from "./foreign-rabbitmq.ts";
-import { standingOnRabbitMQ } from "./standing-on-rabbitmq.ts";
 
 /** Far longer than anything takes, however busy the machine is. */
 const PATIENCE_MS = 240_000;
@@ -31,7 +31,7 @@ export function rabbitMQHarness(broker: RunningRabbitMQ, host: () => VirtualHost
     get processes() {
       return { module: new URL("rabbitmq-process.ts", import.meta.url).href, options: { rabbitmq: options() } };
     },
-    ...(rabbitmqctl === undefined ? {} : { standing: () => standingOnRabbitMQ(rabbitmqctl, host()) }),
+    ...(rabbitmqctl === undefined ? {} : { existing: () => existingOnRabbitMQ(rabbitmqctl, host()) }),
     ...(controls === undefined
       ? {}
       : {

@@ -1,5 +1,5 @@
 import { type RabbitMQOptions, rabbitmq } from "../../../adapters/rabbitmq/index.ts";
-import type { Adapter } from "../../../core/index.ts";
+import type { Adapter } from "../../../core/adapter.ts";
 import { acksOnDelivery, confirmsBeforeStoring } from "./broken-adapters.ts";
 
 const BREAKAGES = { acksOnDelivery, confirmsBeforeStoring };

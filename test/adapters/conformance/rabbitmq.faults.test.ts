@@ -1,6 +1,6 @@
 import { afterAll, describe, test } from "vitest";
+import { conformance } from "../../../conformance/index.ts";
 import { describeRabbitMQ } from "../../brokers/suite.ts";
-import { conformance } from "../../conformance/index.ts";
 import { rabbitMQHarness } from "./rabbitmq-harness.ts";
 import { useVirtualHost } from "./virtual-host.ts";
 

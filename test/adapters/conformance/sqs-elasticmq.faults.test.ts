@@ -1,6 +1,6 @@
 import { afterAll, describe, test } from "vitest";
+import { conformance } from "../../../conformance/index.ts";
 import { describeElasticMQ } from "../../brokers/suite.ts";
-import { conformance } from "../../conformance/index.ts";
 import { sqsHarness } from "./sqs-harness.ts";
 
 describeElasticMQ("SQS on ElasticMQ", (broker) => {

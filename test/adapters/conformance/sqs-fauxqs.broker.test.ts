@@ -1,6 +1,6 @@
 import { afterAll, describe, test } from "vitest";
+import { conformance, type Runner } from "../../../conformance/index.ts";
 import { describeFauxqs } from "../../brokers/suite.ts";
-import { conformance, type Runner } from "../../conformance/index.ts";
 import { sqsHarness } from "./sqs-harness.ts";
 
 /** Sections run side by side, the cases of one do not: fauxqs is a single process, which other files use meanwhile. */

@@ -1,9 +1,9 @@
 import { type SqsOptions, sqs } from "../../../adapters/sqs/index.ts";
+import type { Harness } from "../../../conformance/index.ts";
 import type { Namespace } from "../../brokers/sqs/namespace.ts";
 import type { RunningSQS } from "../../brokers/sqs/running-sqs.ts";
-import type { Harness } from "../../conformance/index.ts";
+import { existingOnSQS } from "./existing-on-sqs.ts";
 import { foreignOnSQS } from "./foreign-sqs.ts";
-import { standingOnSQS } from "./standing-on-sqs.ts";
 
 /** Far longer than anything takes, however busy the machine is. */
 const PATIENCE_MS = 240_000;
@@ -53,7 +53,7 @@ export function sqsHarness(broker: RunningSQS, { namePrefix }: Namespace): Harne
     patienceMs: PATIENCE_MS,
     adapter: () => sqs(options),
     foreign: foreignOnSQS(broker, namePrefix, broker.name === "elasticmq"),
-    standing: () => standingOnSQS(broker, namePrefix, shortcomings?.withoutTopics === undefined),
+    existing: () => existingOnSQS(broker, namePrefix, shortcomings?.withoutTopics === undefined),
     processes: {
       module: new URL("sqs-process.ts", import.meta.url).href,
       options: { sqs: { ...options, visibilityTimeoutMs: WORKER_LEASE_MS } },

@@ -1,5 +1,5 @@
 import { type SqsOptions, sqs } from "../../../adapters/sqs/index.ts";
-import type { Adapter } from "../../../core/index.ts";
+import type { Adapter } from "../../../core/adapter.ts";
 
 export interface ProcessOptions {
   readonly sqs: SqsOptions;

@@ -1,7 +1,7 @@
 // The proof of those cases that need worker processes: they fail where the workers' adapters are broken.
 import { expect, test } from "vitest";
+import { type Harness, runCase } from "../../../conformance/index.ts";
 import { describeRabbitMQ } from "../../brokers/suite.ts";
-import { type Harness, runCase } from "../../conformance/index.ts";
 import { caseOf } from "./case-of.ts";
 import { rabbitMQHarness } from "./rabbitmq-harness.ts";
 import type { ProcessOptions } from "./rabbitmq-process.ts";

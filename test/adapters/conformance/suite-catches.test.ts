@@ -1,10 +1,10 @@
 // The suite's own proof: it passes a sound adapter and fails each of these, for the reason given.
 import { describe, expect, test } from "vitest";
 import { memory, memorySpace } from "../../../adapters/memory/index.ts";
-import type { Adapter } from "../../../core/index.ts";
-import { delegate } from "../../conformance/decorators/delegate.ts";
-import { type Harness, runCase } from "../../conformance/index.ts";
-import { until } from "../../conformance/until.ts";
+import { delegate } from "../../../conformance/decorators/delegate.ts";
+import { type Harness, runCase } from "../../../conformance/index.ts";
+import { until } from "../../../conformance/until.ts";
+import type { Adapter } from "../../../core/adapter.ts";
 import {
   acksOnDelivery,
   type Breakage,

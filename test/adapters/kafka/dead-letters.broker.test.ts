@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { PartitionLog } from "../../../adapters/kafka/dead-letters/partition-log.ts";
 import { Remover } from "../../../adapters/kafka/dead-letters/receiver.ts";
 import { type DeadLetterEntry, DeadLettersScan } from "../../../adapters/kafka/dead-letters/references.ts";
-import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/index.ts";
+import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/cluster-connection.ts";
 import type { KafkaConnection } from "../../../adapters/kafka/port.ts";
 import { createProducer, type KafkaProducer } from "../../../adapters/kafka/producing/idempotent-producer.ts";
 import { decodeRecords } from "../../../adapters/kafka/records/decode.ts";
@@ -78,7 +78,7 @@ describeKafka("dead letters on Kafka", (broker) => {
   };
 
   test("stand until they are acknowledged, in order, and are counted exactly", async () => {
-    const address = await declared("standing");
+    const address = await declared("existing");
     await send(address, "a", "b", "c", "d");
     expect(await count(address)).toBe(4);
     const first = await receive(address);

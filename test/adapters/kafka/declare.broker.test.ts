@@ -42,10 +42,10 @@ describeKafka("declaring on Kafka", (broker) => {
     const expected = [...work(named("a.queue")), ...events, ...work(named("t..s")), ...dead].sort();
     expect(missing.map(({ code }) => code)).toEqual(expected.map(() => "not-found"));
     for (const name of expected) expect(missing.map((problem) => problem.message).join()).toContain(`"${name}"`);
-    const standing = async () => (await admin.listTopics()).filter((name) => expected.includes(name)).sort();
-    expect(await standing()).toEqual([]);
+    const existing = async () => (await admin.listTopics()).filter((name) => expected.includes(name)).sort();
+    expect(await existing()).toEqual([]);
     expect(await declare(all)).toEqual([]);
-    expect(await standing()).toEqual(expected);
+    expect(await existing()).toEqual(expected);
     expect(await declare({ ...all, mode: "verify" })).toEqual([]);
     expect(await declare(all)).toEqual([]);
   });

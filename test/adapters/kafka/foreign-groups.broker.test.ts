@@ -1,11 +1,13 @@
 import { type Consumer, Kafka, logLevel } from "kafkajs";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { kafka } from "../../../adapters/kafka/index.ts";
-import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/index.ts";
+import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/cluster-connection.ts";
 import { topicName } from "../../../adapters/kafka/names.ts";
 import type { GroupDescription, KafkaConnection } from "../../../adapters/kafka/port.ts";
 import type { QueueAddress } from "../../../core/address.ts";
-import { createBroker, isMessagingError, queue } from "../../../core/index.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { queue } from "../../../core/destination.ts";
+import { isMessagingError } from "../../../core/errors.ts";
 import { describeKafka } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
 import { message, topology, workQueue } from "../seam-values.ts";

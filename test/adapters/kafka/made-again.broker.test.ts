@@ -1,6 +1,6 @@
 import type { Admin } from "kafkajs";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/index.ts";
+import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/cluster-connection.ts";
 import { delaysTopic, groupName, topicName } from "../../../adapters/kafka/names.ts";
 import type { KafkaConnection } from "../../../adapters/kafka/port.ts";
 import type { Receiver } from "../../../core/adapter.ts";

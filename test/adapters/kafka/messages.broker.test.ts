@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Cluster } from "../../../adapters/kafka/cluster.ts";
 import { kafka } from "../../../adapters/kafka/index.ts";
-import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/index.ts";
+import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/cluster-connection.ts";
 import { groupName, topicName } from "../../../adapters/kafka/names.ts";
 import { ownGroup, Trimmer } from "../../../adapters/kafka/topology/trimmer.ts";
 import type { MessagingError } from "../../../core/errors.ts";

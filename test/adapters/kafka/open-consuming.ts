@@ -2,10 +2,11 @@ import type { ConsumerOptions, RecordSink } from "../../../adapters/kafka/consum
 import { openConsumer } from "../../../adapters/kafka/consuming/consumer.ts";
 import type { DeliveredRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import { openMember } from "../../../adapters/kafka/group/member.ts";
-import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/index.ts";
+import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/cluster-connection.ts";
 import type { KafkaClient, KafkaConnection, PartitionOffset } from "../../../adapters/kafka/port.ts";
 import { decodeRecords } from "../../../adapters/kafka/records/decode.ts";
-import { type MessagingError, systemClock, systemRandom } from "../../../core/index.ts";
+import { systemClock, systemRandom } from "../../../core/clock.ts";
+import type { MessagingError } from "../../../core/errors.ts";
 
 /** The shortest that Kafka allows unless told otherwise. */
 const SESSION_MS = 6_000;

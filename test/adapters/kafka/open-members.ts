@@ -1,9 +1,10 @@
 import type { GroupMember } from "../../../adapters/kafka/group/coordinator.ts";
 import { openMember } from "../../../adapters/kafka/group/member.ts";
-import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/index.ts";
+import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/cluster-connection.ts";
 import { partitionKey } from "../../../adapters/kafka/names.ts";
 import type { KafkaClient, KafkaConnection, TopicPartition } from "../../../adapters/kafka/port.ts";
-import { type MessagingError, systemClock, systemRandom } from "../../../core/index.ts";
+import { systemClock, systemRandom } from "../../../core/clock.ts";
+import type { MessagingError } from "../../../core/errors.ts";
 
 /** A member, and everything that it was told. */
 export interface OpenMember {

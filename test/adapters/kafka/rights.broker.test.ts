@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Cluster } from "../../../adapters/kafka/cluster.ts";
 import { kafka } from "../../../adapters/kafka/index.ts";
-import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/index.ts";
+import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/cluster-connection.ts";
 import { GroupPositions } from "../../../adapters/kafka/topology/positions.ts";
 import { otherGroups, ownGroup, Trimmer } from "../../../adapters/kafka/topology/trimmer.ts";
 import type { Topology } from "../../../core/adapter.ts";

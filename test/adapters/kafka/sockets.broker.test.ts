@@ -1,6 +1,8 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { kafka } from "../../../adapters/kafka/index.ts";
-import { type Broker, createBroker, queue, topic } from "../../../core/index.ts";
+import type { Broker } from "../../../core/broker.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { queue, topic } from "../../../core/destination.ts";
 import type { Namespace } from "../../brokers/kafka.ts";
 import { describeKafka } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";

@@ -1,7 +1,7 @@
 import { type Admin, type Consumer, Kafka, logLevel } from "kafkajs";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { Cluster } from "../../../adapters/kafka/cluster.ts";
-import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/index.ts";
+import { kafkaJsClient } from "../../../adapters/kafka/kafkajs/cluster-connection.ts";
 import { topicName } from "../../../adapters/kafka/names.ts";
 import type { KafkaConnection } from "../../../adapters/kafka/port.ts";
 import { GroupPositions } from "../../../adapters/kafka/topology/positions.ts";

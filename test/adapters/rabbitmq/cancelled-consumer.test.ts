@@ -1,6 +1,7 @@
 import { expect, onTestFinished, test } from "vitest";
 import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
-import { createBroker, queue } from "../../../core/index.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { queue } from "../../../core/destination.ts";
 import { scriptedServer } from "./scripted-server.ts";
 
 test("a consumer whose queue was deleted binds it again before it takes from it", async () => {

@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
 import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
-import { type BrokerEvent, createBroker, queue } from "../../../core/index.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { queue } from "../../../core/destination.ts";
+import type { BrokerEvent } from "../../../core/events.ts";
 import { type RunningRabbitMQ, startRabbitMQ } from "../../brokers/rabbitmq.ts";
 import { describeRabbitMQ } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";

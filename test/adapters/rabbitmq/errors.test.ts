@@ -1,12 +1,12 @@
 import { expect, test } from "vitest";
 import { type Connection, openChannel } from "../../../adapters/rabbitmq/connection.ts";
 import { operationError } from "../../../adapters/rabbitmq/errors.ts";
-import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
+import { Redactor } from "../../../adapters/rabbitmq/redactor.ts";
 
 test.for([
-  ['count the messages of queue "orders"', "grant the user some right to it, such as to read it"],
-  ['consume from queue "orders"', "grant the user the right to read it"],
-  ['write to quarantine log of queue "orders"', "grant the user the right to write to it"],
+  ['count the messages of queue "orders"', "grant the user a permission on it, such as read"],
+  ['consume from queue "orders"', "grant the user the read permission on it"],
+  ['write to quarantine log of queue "orders"', "grant the user the write permission on it"],
 ] as const)("what is refused names the right that it takes: %s", ([what, next]) => {
   const error = operationError(Object.assign(new Error("ACCESS_REFUSED"), { code: 403 }), what, "try again");
   expect(error).toMatchObject({
@@ -23,7 +23,7 @@ test("channels that are used up name the server and what to do", async () => {
   const link: Connection = {
     model,
     where: "rabbit.example:5672",
-    words: new ServerWords("guest"),
+    redactor: new Redactor("guest"),
     cut: () => undefined,
   };
   await expect(openChannel(link, 1_000)).rejects.toThrow(

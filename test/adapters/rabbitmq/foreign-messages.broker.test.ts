@@ -1,7 +1,9 @@
 import { type ConfirmChannel, type ConsumeMessage, connect } from "amqplib";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
-import { createBroker, type Delivery, deadLetter, queue } from "../../../core/index.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { type Delivery, deadLetter } from "../../../core/delivery.ts";
+import { queue } from "../../../core/destination.ts";
 import { deadLetters } from "../../../patterns/dead-letters/index.ts";
 import type { VirtualHost } from "../../brokers/rabbitmq.ts";
 import { describeRabbitMQ } from "../../brokers/suite.ts";

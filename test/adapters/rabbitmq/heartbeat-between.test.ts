@@ -1,6 +1,6 @@
 import { expect, onTestFinished, test } from "vitest";
 import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
-import { createBroker } from "../../../core/index.ts";
+import { createBroker } from "../../../core/create-broker.ts";
 import { scriptedServer } from "./scripted-server.ts";
 
 test("a heartbeat of a server that is slow to open the virtual host is no end of a start", async () => {

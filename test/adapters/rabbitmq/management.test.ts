@@ -3,12 +3,12 @@ import type { AddressInfo } from "node:net";
 import { afterEach, expect, test } from "vitest";
 import {
   readAppliedPolicies,
+  readDelaysUnderWay,
   readPolicies,
   readQueues,
   readTopology,
-  readUnderWay,
 } from "../../../adapters/rabbitmq/management.ts";
-import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
+import { Redactor } from "../../../adapters/rabbitmq/redactor.ts";
 
 const servers: Server[] = [];
 afterEach(() => {
@@ -32,7 +32,7 @@ const SETTINGS = {
   tls: undefined,
   vhost: "/",
   requestTimeoutMs: 60_000,
-  words: new ServerWords("guest"),
+  redactor: new Redactor("guest"),
 };
 
 const READERS: readonly (readonly [string, (url: string) => Promise<unknown>])[] = [
@@ -40,7 +40,7 @@ const READERS: readonly (readonly [string, (url: string) => Promise<unknown>])[]
   ["applied policies", (url) => readAppliedPolicies(url, SETTINGS)],
   ["queues", (url) => readQueues({ ...SETTINGS, managementUrl: url })],
   ["topology", (url) => readTopology(url, SETTINGS)],
-  ["messages under way", (url) => readUnderWay(url, SETTINGS)],
+  ["messages under way", (url) => readDelaysUnderWay(url, SETTINGS)],
 ];
 
 const WRONG: readonly (readonly [string, string])[] = [
@@ -63,7 +63,9 @@ for (const [what, read] of READERS) {
     const url = await answering(answer);
     await expect(read(url)).rejects.toMatchObject({
       code: "unreachable",
-      message: expect.stringMatching(/^http.* answered what is no management API .*; see that managementUrl leads/),
+      message: expect.stringMatching(
+        /^the answer of http.* is not one of RabbitMQ.s management API .*; check managementUrl/,
+      ),
     });
   });
 }
@@ -94,7 +96,7 @@ test("an answer that is too long is not read to its end", async () => {
 test("lists without anything in them are lists", async () => {
   const url = await answering("[]");
   expect(await readPolicies(url, SETTINGS)).toEqual({ policies: [], operatorPolicies: [] });
-  expect(await readUnderWay(url, SETTINGS)).toBe(0);
+  expect(await readDelaysUnderWay(url, SETTINGS)).toBe(0);
 });
 
 test("what RabbitMQ applies is known of those whose policies it lists", async () => {

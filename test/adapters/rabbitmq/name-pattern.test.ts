@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { namePattern } from "../../../adapters/rabbitmq/name-pattern.ts";
+import { namePattern } from "../../../adapters/rabbitmq/policies.ts";
 
 const NAME = "anybroker.delay.undelivered.quarantine";
 

@@ -1,6 +1,8 @@
 import { expect, onTestFinished, test } from "vitest";
 import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
-import { type BrokerEvent, createBroker, queue } from "../../../core/index.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { queue } from "../../../core/destination.ts";
+import type { BrokerEvent } from "../../../core/events.ts";
 import { type Script, scriptedServer } from "./scripted-server.ts";
 
 /** For all answers at the start, too. */

@@ -1,8 +1,9 @@
 import { expect, test } from "vitest";
 import { currentPassword } from "../../../adapters/rabbitmq/connection.ts";
 import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
-import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
-import { createBroker, queue } from "../../../core/index.ts";
+import { Redactor } from "../../../adapters/rabbitmq/redactor.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { queue } from "../../../core/destination.ts";
 
 const CANARY = "c4n4ry-s3cret";
 const fail = (): never => {
@@ -43,7 +44,7 @@ const BROKEN: readonly (readonly [what: string, give: () => unknown])[] = [
 ];
 
 test.each(BROKEN)("a password function that %s is unauthorized, for what it threw", async (_what, give) => {
-  const settings = { password: give as () => string, words: new ServerWords("ada") };
+  const settings = { password: give as () => string, redactor: new Redactor("ada") };
   const error = await currentPassword(settings, 5_000).catch((thrown: unknown) => thrown);
   expect(error).toMatchObject({ code: "unauthorized", cause: { message: CANARY } });
   expect((error as Error).message).toContain("see the cause");

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
-import { type AppliedPolicies, judgePolicies, type Policy } from "../../../adapters/rabbitmq/policies.ts";
+import { type AppliedPolicies, evaluatePolicies, type Policy } from "../../../adapters/rabbitmq/policies.ts";
+import { Redactor } from "../../../adapters/rabbitmq/redactor.ts";
 import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
-import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
 import { topologyPlan } from "../../../adapters/rabbitmq/topology-plan.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import { subscriptionOf, topology, workQueue } from "../seam-values.ts";
@@ -26,11 +26,11 @@ async function judged(
     definition: {},
     ...policy,
   }));
-  const found = await judgePolicies(
+  const found = await evaluatePolicies(
     plan,
     operator ? { policies: [], operatorPolicies: lists } : { policies: lists, operatorPolicies: [] },
     server,
-    { consumerTimeoutMs, words: new ServerWords("guest") },
+    { consumerTimeoutMs, redactor: new Redactor("guest") },
     applied,
   );
   return {
@@ -147,7 +147,7 @@ test("a pattern that may run for ever is not run, which is told", async () => {
   const { problems, notices } = await judged([{ name: "evil", pattern: ENDLESS, definition: { expires: 1 } }]);
   expect(problems).toEqual([]);
   expect(notices).toEqual([
-    expect.stringMatching(/^whether these policies apply to ".*" and \d+ more is not known: "evil"/),
+    expect.stringMatching(/^it is not known whether these policies apply to ".*" and \d+ more: "evil"/),
   ]);
 });
 
@@ -176,7 +176,7 @@ test("where RabbitMQ does not answer that question, it is told why", async () =>
   const applied = () => Promise.reject(new MessagingError("unauthorized", "it may not be asked"));
   const { problems, notices } = await judged([{ pattern: ENDLESS, definition: { expires: 1 } }], { applied });
   expect(problems).toEqual([]);
-  expect(notices).toEqual(["it may not be asked", expect.stringContaining("is not known")]);
+  expect(notices).toEqual(["it may not be asked", expect.stringContaining("is not known whether")]);
 });
 
 test("of very many policies those of the highest priorities are looked at, and the rest is told", async () => {
@@ -186,7 +186,7 @@ test("of very many policies those of the highest priorities are looked at, and t
   expect(notices).toEqual([expect.stringMatching(/^RabbitMQ has 129001 more policies/)]);
   const alike = await judged(many);
   expect(alike.notices.length).toBeLessThan(110);
-  expect(alike.notices).toContainEqual(expect.stringMatching(/do \d+ more such things/));
+  expect(alike.notices).toContainEqual(expect.stringMatching(/have \d+ more such effects/));
 });
 
 test("an error shows the beginning of what is long", async () => {

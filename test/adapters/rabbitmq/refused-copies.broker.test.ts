@@ -1,6 +1,9 @@
 import { expect, test } from "vitest";
 import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
-import { type BrokerEvent, createBroker, HEADER, queue } from "../../../core/index.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { queue } from "../../../core/destination.ts";
+import type { BrokerEvent } from "../../../core/events.ts";
+import { HEADER } from "../../../core/system-headers.ts";
 import { deadLetters } from "../../../patterns/dead-letters/index.ts";
 import { describeRabbitMQ } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";

@@ -87,7 +87,7 @@ describeRabbitMQ("rights and limits that RabbitMQ refuses", (broker) => {
     await rabbitmqctl("set_vhost_limits", "-p", full, '{"max-connections": 0}');
     expect(await refusedOpening(urlOf(full))).toMatchObject({
       code: "unreachable",
-      message: expect.stringMatching(/takes no more connections .*limit \(0\) is reached/),
+      message: expect.stringMatching(/accepts no more connections .*limit \(0\) is reached/),
     });
   });
 

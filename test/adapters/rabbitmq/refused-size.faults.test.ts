@@ -1,6 +1,9 @@
 import { afterAll, expect, test } from "vitest";
 import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
-import { type Broker, type BrokerOptions, createBroker, queue } from "../../../core/index.ts";
+import type { Broker } from "../../../core/broker.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { queue } from "../../../core/destination.ts";
+import type { BrokerOptions } from "../../../core/options.ts";
 import { deadLetters } from "../../../patterns/dead-letters/index.ts";
 import { describeRabbitMQ } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";

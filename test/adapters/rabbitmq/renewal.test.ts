@@ -3,7 +3,7 @@ import type { Channel, ConsumeMessage } from "amqplib";
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { DeliveryCount } from "../../../adapters/rabbitmq/dead-letters.ts";
-import { holdLimit, toldByServer } from "../../../adapters/rabbitmq/hold-limit.ts";
+import { consumerTimeoutIn, holdLimit } from "../../../adapters/rabbitmq/hold-limit.ts";
 import { incoming } from "../../../adapters/rabbitmq/message-codec.ts";
 import { ReceivingChannel } from "../../../adapters/rabbitmq/receiving-channel.ts";
 import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
@@ -19,12 +19,12 @@ afterEach(() => {
 });
 
 test.each<[string, boolean, number | undefined, number | undefined, ReturnType<typeof holdLimit>]>([
-  ["4.3.6", true, undefined, undefined, { limitMs: 2 ** 31 - 1, isAsked: true }],
-  ["4.3.6", true, 60_000, 5_000, { limitMs: 60_000, isAsked: true }],
+  ["4.3.6", true, undefined, undefined, { limitMs: 2 ** 31 - 1, isRequested: true }],
+  ["4.3.6", true, 60_000, 5_000, { limitMs: 60_000, isRequested: true }],
   ["4.3.6", false, 60_000, undefined, undefined],
-  ["4.2.9", true, undefined, undefined, { limitMs: 1_800_000, isAsked: false }],
-  ["4.2.9", true, 60_000, undefined, { limitMs: 60_000, isAsked: false }],
-  ["3.10.8", false, 60_000, 5_000, { limitMs: 5_000, isAsked: false }],
+  ["4.2.9", true, undefined, undefined, { limitMs: 1_800_000, isRequested: false }],
+  ["4.2.9", true, 60_000, undefined, { limitMs: 60_000, isRequested: false }],
+  ["3.10.8", false, 60_000, 5_000, { limitMs: 5_000, isRequested: false }],
 ])("RabbitMQ %s (quorum: %s), told %s and learned %s", (version, isQuorum, told, learned, expected) => {
   expect(holdLimit(serverVersion(version), isQuorum, told, learned)).toEqual(expected);
 });
@@ -34,11 +34,11 @@ test("the limit is read from what the server says as it closes the channel", () 
     new Error(`Channel closed by server: 406 (PRECONDITION-FAILED) with message "${text}"`);
   const timedOut =
     "PRECONDITION_FAILED - delivery acknowledgement on channel 3 timed out. Timeout value used: 6000 ms. This";
-  expect(toldByServer(close(timedOut))).toBe(6_000);
+  expect(consumerTimeoutIn(close(timedOut))).toBe(6_000);
   // 4.3 does not tell it there.
-  expect(toldByServer(close(timedOut.replace("6000", "-1")))).toBeUndefined();
-  expect(toldByServer(close("PRECONDITION_FAILED - unknown delivery tag 5"))).toBeUndefined();
-  expect(toldByServer(undefined)).toBeUndefined();
+  expect(consumerTimeoutIn(close(timedOut.replace("6000", "-1")))).toBeUndefined();
+  expect(consumerTimeoutIn(close("PRECONDITION_FAILED - unknown delivery tag 5"))).toBeUndefined();
+  expect(consumerTimeoutIn(undefined)).toBeUndefined();
 });
 
 interface Stored {
@@ -154,7 +154,7 @@ function receivingFrom(fake: FakeQueue, ordered: boolean, prefetch: number, hand
       orderedPrefetch: ordered ? 16 : prefetch,
       read: incoming,
       count: new DeliveryCount(serverVersion("4.3.0"), true),
-      hold: () => ({ limitMs: LIMIT_MS, isAsked: false }),
+      hold: () => ({ limitMs: LIMIT_MS, isRequested: false }),
       handlerTimeoutMs,
       shown: (error) => error,
     },

@@ -32,7 +32,7 @@ describeRabbitMQ("limits that the server gives a connection", (broker) => {
       ...Array.from({ length: 200 }, (_, index) => message(`beside-${index}`)),
     );
     expect(codeOf(tooLong)).toBe("too-large");
-    expect(tooLong).toMatchObject({ error: { message: expect.stringMatching(/frame of \d+ bytes.*takes 8192/) } });
+    expect(tooLong).toMatchObject({ error: { message: expect.stringMatching(/frame of \d+ bytes.*accepts 8192/) } });
     expect(new Set(others.map(codeOf))).toEqual(new Set(["confirmed"]));
     // To the byte: the longest that is not refused is taken by the server.
     let [low, high] = [FRAME_MAX - 1_000, FRAME_MAX];

@@ -1,7 +1,8 @@
 import { deadLetters } from "anybroker/dead-letters";
 import { expect, onTestFinished, test } from "vitest";
 import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
-import { createBroker, queue } from "../../../core/index.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { queue } from "../../../core/destination.ts";
 import { delivered, type Script, scriptedServer } from "./scripted-server.ts";
 
 /** Longer than reading dead letters waits where nothing is on its way. */

@@ -1,7 +1,9 @@
 // A frame that belongs to nothing, from a server that never answers the close that follows.
 import { expect, onTestFinished, test } from "vitest";
 import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
-import { type BrokerEvent, createBroker, queue } from "../../../core/index.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { queue } from "../../../core/destination.ts";
+import type { BrokerEvent } from "../../../core/events.ts";
 import { delivered, type Say, scriptedServer } from "./scripted-server.ts";
 
 const NOTHING = { id: "stray", headers: Buffer.alloc(0), body: "{}" };

@@ -2,7 +2,7 @@ import { EventEmitter } from "node:events";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Connection } from "../../../adapters/rabbitmq/connection.ts";
 import type { Resource } from "../../../adapters/rabbitmq/declared-resources.ts";
-import { ServerWords } from "../../../adapters/rabbitmq/server-words.ts";
+import { Redactor } from "../../../adapters/rabbitmq/redactor.ts";
 import { TopologyWatch } from "../../../adapters/rabbitmq/topology-recovery.ts";
 
 const MINUTE_MS = 60_000;
@@ -23,7 +23,7 @@ class FakeServer {
 
   get link(): Connection {
     const model = { createChannel: async () => this.#channel() } as unknown as Connection["model"];
-    return { where: "localhost:5672", model, words: new ServerWords("guest"), cut: () => {} };
+    return { where: "localhost:5672", model, redactor: new Redactor("guest"), cut: () => {} };
   }
 
   #channel() {
@@ -53,7 +53,7 @@ function watching(server: FakeServer, consumed: readonly Resource[], declared: r
       state.restored++;
       for (const thing of declared) server.gone.delete(thing);
     },
-    tend: async () => void state.tended++,
+    maintain: async () => void state.tended++,
     notice: ({ message }) => void state.notices.push(message),
   });
   watch.start();
@@ -90,7 +90,7 @@ test("what is not this process's to make is told once, for as long as it is gone
   const { watch, state } = watching(server, ["queue orders.dlq"], []);
   server.gone.add("queue orders.dlq");
   await pass(10 * MINUTE_MS);
-  expect(state.notices).toEqual([expect.stringContaining('no queue "orders.dlq" any more')]);
+  expect(state.notices).toEqual([expect.stringContaining('no longer has the queue "orders.dlq"')]);
   server.gone.clear();
   await pass(3 * MINUTE_MS);
   server.gone.add("queue orders.dlq");
@@ -140,6 +140,6 @@ test("delayed messages that nobody took are told, and what is declared here is b
   watch.delayed();
   await pass(2 * MINUTE_MS);
   expect(state.restored).toBe(1);
-  expect(state.notices).toEqual([expect.stringContaining("2 delayed messages found nobody")]);
+  expect(state.notices).toEqual([expect.stringContaining("2 delayed messages had no destination")]);
   watch.stop();
 });

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { Unsettled } from "../../../adapters/rabbitmq/unsettled.ts";
+import { Unsettled } from "../../../adapters/rabbitmq/receiving-channel.ts";
 
 type Frame = { readonly action: "ack" | "nack"; readonly tag: number; readonly multiple: boolean };
 

@@ -1,7 +1,9 @@
 import { connect } from "amqplib";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
-import { type BrokerEvent, createBroker, queue, topic } from "../../../core/index.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { queue, topic } from "../../../core/destination.ts";
+import type { BrokerEvent } from "../../../core/events.ts";
 import type { VirtualHost } from "../../brokers/rabbitmq.ts";
 import { describeRabbitMQ } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
@@ -62,7 +64,7 @@ describeRabbitMQ("what an operator or a policy removes from RabbitMQ while it is
     await remove(place, "queue", ENTRY);
     await app.publish(placed, { n: 2 }, { delayMs: DELAY_MS });
     await until("the event", 60_000, () => expect(handled).toEqual(["order 1", "event 2"]));
-    const told = notices().filter((text) => text.includes(`"${ENTRY}" was gone`));
+    const told = notices().filter((text) => text.includes(`"${ENTRY}" was deleted`));
     expect(told).toHaveLength(2);
     await app.stop();
   });
@@ -109,7 +111,9 @@ describeRabbitMQ("what an operator or a policy removes from RabbitMQ while it is
     // Where it expired before all was made again, RabbitMQ tries to move it on every three minutes.
     await until("it", 500_000, () => expect(handled).toEqual([1]));
     for (const name of ["2", "1", "deliver", "undelivered"]) {
-      expect(notices()).toContainEqual(expect.stringMatching(new RegExp(`"anybroker\\.delay\\.${name}".* was gone`)));
+      expect(notices()).toContainEqual(
+        expect.stringMatching(new RegExp(`"anybroker\\.delay\\.${name}".* was deleted`)),
+      );
     }
     await app.stop();
   });
@@ -141,7 +145,7 @@ describeRabbitMQ("what an operator or a policy removes from RabbitMQ while it is
     await connection.close();
     const { adapter, send } = await openAdapter({ url: place.url });
     const [result] = await send({ kind: "queue", name: "orders" }, message("late", { delayMs: DELAY_MS }));
-    expect(result).toMatchObject({ error: { code: "not-found", message: expect.stringMatching(/does not lead to/) } });
+    expect(result).toMatchObject({ error: { code: "not-found", message: expect.stringMatching(/does not route to/) } });
     await Promise.all([adapter.close(), maker.adapter.close()]);
   });
 
@@ -181,7 +185,7 @@ describeRabbitMQ("what an operator or a policy removes from RabbitMQ while it is
     await until("the event", 60_000, () => expect(handled).toEqual([1, 2]));
     for (const name of [`${orders.name}.dlq`, `${orders.name}.quarantine`, placed.name]) {
       await until("the notice", 60_000, () =>
-        expect(notices()).toContainEqual(expect.stringContaining(`"${name}" was gone`)),
+        expect(notices()).toContainEqual(expect.stringContaining(`"${name}" was deleted`)),
       );
     }
     await adapter.close();
@@ -201,7 +205,7 @@ describeRabbitMQ("what an operator or a policy removes from RabbitMQ while it is
     await next.app.start();
     await next.app.stop();
     expect(next.notices()).toEqual([
-      expect.stringMatching(/wait queues "anybroker\.delay\.3", "anybroker\.delay\.4" were gone/),
+      expect.stringMatching(/wait queues "anybroker\.delay\.3", "anybroker\.delay\.4" were deleted/),
     ]);
     expect(first.map(({ notices }) => notices())).toEqual([[], []]);
   });
@@ -217,7 +221,7 @@ describeRabbitMQ("what an operator or a policy removes from RabbitMQ while it is
     const vhost = decodeURIComponent(new URL(place.url).pathname.slice(1));
     await broker.rabbitmqctl("close_all_connections", "--vhost", vhost, "a test");
     await until("the way back", 60_000, () => expect(events.map(({ type }) => type)).toContain("up"));
-    expect(notices()).toContainEqual(expect.stringContaining(`"${ENTRY}" was gone`));
+    expect(notices()).toContainEqual(expect.stringContaining(`"${ENTRY}" was deleted`));
     await app.stop();
   });
 });

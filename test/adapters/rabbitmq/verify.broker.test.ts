@@ -110,7 +110,7 @@ describeRabbitMQ("verifying on RabbitMQ", (broker) => {
     await verifying.stop();
     const world = { configuration: { broker: place.url, destinations: [orders] }, cwd: process.cwd() };
     const run = async (...line: string[]) => command([...line, "--json"], world);
-    const different = [{ standing: "different", problems: [{ message: expect.stringContaining("x-") }] }];
+    const different = [{ existing: "different", problems: [{ message: expect.stringContaining("x-") }] }];
     const verify = await run("topology", "verify");
     expect([verify.code, verify.json.verified]).toEqual([78, false]);
     expect(verify.json.destinations).toMatchObject(different);
@@ -145,7 +145,7 @@ describeRabbitMQ("verifying on RabbitMQ", (broker) => {
     const world = { configuration: { broker: place.url, destinations: [eu] }, cwd: process.cwd() };
     const verify = await command(["topology", "verify", "--json"], world);
     expect([verify.code, verify.json.verified]).toEqual([69, false]);
-    expect(verify.json.destinations).toMatchObject([{ standing: "unknown" }]);
+    expect(verify.json.destinations).toMatchObject([{ existing: "unknown" }]);
     if (management === undefined) return;
     const options = { url: place.url, managementUrl: management.origin };
     await withAdapter(options, async ({ adapter, notices }) => {
@@ -154,10 +154,10 @@ describeRabbitMQ("verifying on RabbitMQ", (broker) => {
       expect(problems.map(({ code }) => code)).toEqual(problems.map(() => "conflict"));
       const text = problems.map(({ message }) => message).join("\n");
       expect(text).toMatch(/not bound .* with "geo\.eu\.#"/);
-      expect(text).toMatch(/with the filter "geo\.us\.#" too/);
+      expect(text).toMatch(/also bound .* with the filter "geo\.us\.#"/);
       // Whoever creates binds the new one, and is told of the old.
       expect(await adapter.declare(topology(changed))).toEqual([]);
-      expect(notices.map(({ message }) => message).join()).toMatch(/with the filter "geo\.us\.#" too/);
+      expect(notices.map(({ message }) => message).join()).toMatch(/also bound .* with the filter "geo\.us\.#"/);
     });
     const withApi = `${place.url}?managementUrl=${management.origin}`;
     const made = await command(["topology", "create", "--json"], {
@@ -194,7 +194,7 @@ describeRabbitMQ("verifying on RabbitMQ", (broker) => {
       const world = { configuration: { broker: url.href, destinations }, cwd: process.cwd() };
       const verify = await command(["topology", "verify", "--json"], world);
       expect([verify.code, verify.json.verified]).toEqual([77, false]);
-      expect(verify.json.destinations).toMatchObject([{ standing: "unknown" }]);
+      expect(verify.json.destinations).toMatchObject([{ existing: "unknown" }]);
       if (management === undefined) return;
       await rabbitmqctl("set_user_tags", user, "management");
       await withAdapter({ url: url.href, managementUrl: management.origin }, async ({ adapter, notices }) => {

@@ -41,18 +41,18 @@ describeSQS("declaring queues", (broker) => {
     const missing = await adapter().declare(topology({ mode: "verify", queues }));
     expect(codes(missing)).toEqual(["not-found"]);
     for (const name of names) expect(said(missing)).toContain(`"${name}"`);
-    const standing = async () => {
+    const existing = async () => {
       const { QueueUrls = [] } = await client.send(new ListQueuesCommand({ QueueNamePrefix: namePrefix }));
       return QueueUrls.map((url) => url.split("/").at(-1)).sort();
     };
-    expect(await standing()).toEqual([]);
+    expect(await existing()).toEqual([]);
     expect(await adapter().declare(topology({ queues }))).toEqual([]);
-    expect(await standing()).toEqual(names.sort());
+    expect(await existing()).toEqual(names.sort());
     const before = await Promise.all(["a_-b", "c__d.fifo"].map((name) => attributesOf(name, "All")));
     expect(await adapter().declare(topology({ queues }))).toEqual([]);
     expect(await adapter().declare(topology({ mode: "verify", queues }))).toEqual([]);
     expect(await Promise.all(["a_-b", "c__d.fifo"].map((name) => attributesOf(name, "All")))).toEqual(before);
-    expect(await standing()).toEqual(names.sort());
+    expect(await existing()).toEqual(names.sort());
     expect(await attributesOf("a_-b", "VisibilityTimeout")).toEqual({ VisibilityTimeout: "7" });
     for (const [name, dead] of [
       ["a_-b", "a_-b_-dlq"],
@@ -81,7 +81,7 @@ describeSQS("declaring queues", (broker) => {
     for (const mode of ["create", "verify"] as const) {
       const problems = await adapter().declare(topology({ mode, queues: [workQueue(name, { ordered })] }));
       expect(codes(problems)).toContain("conflict");
-      expect(said(problems)).toContain(`queue "${name}" stands on SQS as ${ordered ? "a standard" : "a FIFO"} queue`);
+      expect(said(problems)).toContain(`queue "${name}" exists on SQS as ${ordered ? "a standard" : "a FIFO"} queue`);
     }
   });
 

@@ -1,4 +1,5 @@
-import { createBroker, HEADER, queue } from "anybroker";
+import { createBroker, queue } from "anybroker";
+import { HEADER } from "anybroker/adapter";
 import { expect, onTestFinished, test } from "vitest";
 import { sqs } from "../../../adapters/sqs/index.ts";
 import type { QueueAddress } from "../../../core/address.ts";

@@ -1,5 +1,6 @@
 import { SendMessageBatchCommand, SendMessageCommand, type SQSClient } from "@aws-sdk/client-sqs";
-import { createBroker, type Delivery, HEADER, queue } from "anybroker";
+import { createBroker, type Delivery, queue } from "anybroker";
+import { HEADER } from "anybroker/adapter";
 import { afterAll, expect, onTestFinished, test } from "vitest";
 import { sqs } from "../../../adapters/sqs/index.ts";
 import { underPrefix } from "../../../adapters/sqs/names.ts";

@@ -1,5 +1,6 @@
 import { SendMessageCommand } from "@aws-sdk/client-sqs";
-import { type BrokerEvent, createBroker, HEADER, type Queue, queue } from "anybroker";
+import { type BrokerEvent, createBroker, type Queue, queue } from "anybroker";
+import { HEADER } from "anybroker/adapter";
 import { deadLetters } from "anybroker/dead-letters";
 import { afterAll, expect, onTestFinished, test } from "vitest";
 import { sqs } from "../../../adapters/sqs/index.ts";

@@ -154,7 +154,7 @@ describeFauxqs("topics on fauxqs", (broker) => {
     await declared("kind");
     const problems = await adapter().declare(topology({ topics: [{ ...topicOf("kind"), ordered: true }] }));
     expect(codes(problems)).toEqual(["conflict"]);
-    expect(said(problems)).toContain('topic "kind" stands on SNS as a standard topic');
+    expect(said(problems)).toContain('topic "kind" exists on SNS as a standard topic');
     expect(await arnOf("kind.fifo")).toBe("");
   });
 

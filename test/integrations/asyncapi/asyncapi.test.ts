@@ -1,4 +1,5 @@
-import { HEADER, jsonCodec, queue, subscription } from "anybroker";
+import { jsonCodec, queue, subscription } from "anybroker";
+import { HEADER } from "anybroker/adapter";
 import { asyncapi, type JsonObject, kafkaBindings, rabbitmqBindings } from "anybroker/asyncapi";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -211,7 +212,7 @@ describe("is refused", () => {
         "a name that the broker keeps",
         { destinations: [queue("amq.a")], bindings: rabbitmqBindings() },
         "invalid",
-        /cannot be on RabbitMQ/,
+        /is not possible on RabbitMQ/,
       ],
     ];
 

@@ -1,4 +1,6 @@
-import { type Broker, deadLetter, queue, topic } from "../../../core/index.ts";
+import type { Broker } from "../../../core/broker.ts";
+import { deadLetter } from "../../../core/delivery.ts";
+import { queue, topic } from "../../../core/destination.ts";
 
 /** An order as it is sent. */
 export interface Order {

@@ -1,5 +1,6 @@
 import { setTimeout } from "node:timers/promises";
-import { MessagingError, queue, subscription, systemClock, topic } from "anybroker";
+import { MessagingError, queue, subscription, topic } from "anybroker";
+import { systemClock } from "anybroker/adapter";
 import { deadLetters } from "anybroker/dead-letters";
 import { idempotent, memoryIdempotencyStore } from "anybroker/idempotency";
 import { memory, memorySpace } from "anybroker/memory";

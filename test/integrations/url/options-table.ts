@@ -12,6 +12,9 @@ const SOURCES: Readonly<Record<keyof UrlOptions, string>> = {
   sqs: "adapters/sqs/options.ts",
 };
 
+/** As far as a timer goes: no limit that anybody meets. */
+const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
+
 const DOCUMENTED = /\/\*\*((?:(?!\*\/)[\s\S])*)\*\/\s+readonly (\w+)\?:/g;
 
 /** What each option of an adapter is, from its documentation comment. */
@@ -27,16 +30,45 @@ function meanings(source: string): ReadonlyMap<string, string> {
   return found;
 }
 
-/** The table of the options of one broker: how each is written in a URL, what it takes, and what it is. */
+/** The table of the options of one broker, and what of them has no place in the query. */
 export function optionsTable(name: keyof UrlOptions): string {
-  const { parameters } = BROKERS[name];
   const meaning = meanings(SOURCES[name]);
-  const rows = Object.entries(parameters).map(([option, parameter]) =>
-    parameter.kind === "elsewhere"
-      ? `| \`${option}\` | not in the query | ${asText(parameter.where)} |`
-      : `| ${written(option, parameter)} | ${takes(leaf(parameter))} | ${meaning.get(option) ?? ""} |`,
+  const rows: string[] = [];
+  const others: string[] = [];
+  for (const [option, parameter] of Object.entries(BROKERS[name].parameters)) {
+    if (parameter.kind === "elsewhere") {
+      others.push(`\`${option}\``);
+    } else {
+      const what = inShort(meaning.get(option) ?? "");
+      rows.push(`| ${written(option, parameter)} | ${shortly(takes(leaf(parameter)))} | ${what} |`);
+    }
+  }
+  return ["| Option | Takes | Meaning |", "|---|---|---|", ...rows, "", `Not in the query: ${others.join(", ")}.`].join(
+    "\n",
   );
-  return ["| option | takes | |", "| --- | --- | --- |", ...rows].join("\n");
+}
+
+/** How a documentation comment begins, and its default: the pages of the brokers have the rest. */
+function inShort(meaning: string): string {
+  const [first = "", ...others] = meaning.split(/(?<=\.) (?=[A-Z`\d])/);
+  const clause = first
+    .replaceAll(/ \([^)]*\)/g, "")
+    .replace(/[;:] (?!-1).*|, (?:as in|such as|handshake|all|each|which) .*|\.$/, "");
+  const defaults = others
+    .filter((sentence) => sentence.startsWith("Default"))
+    .map((sentence) => sentence.replace(/[;(].*|\.$/, "").trim());
+  return `${[clause, ...defaults].join(". ")}.`;
+}
+
+/** A range in one word. Every number is whole. */
+function shortly(text: string): string {
+  return text
+    .replace(/^an integer from (\d+) up/, "≥$1")
+    .replace(/^an integer from (\d+) to (\d+)$/, (_, least: string, most: string) =>
+      Number(most) === LONGEST_TIMEOUT_MS ? `≥${least}` : `${least}–${most}`,
+    )
+    .replace("a text that is not empty", "text")
+    .replace(/^one of /, "");
 }
 
 function written(option: string, parameter: Parameter): string {
@@ -50,9 +82,4 @@ function leaf(parameter: Parameter): Parameter {
   if (parameter.kind === "names") return parameter.each;
   if (parameter.kind === "parts") return Object.values(parameter.of)[0] ?? parameter;
   return parameter;
-}
-
-/** Whatever is code in a sentence, marked as such. */
-function asText(where: string): string {
-  return where.replaceAll(/\S+:\/\/\S+|\{ .+ \}|\bamqps:/g, (code) => `\`${code}\``);
 }

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { beginning, decodeProgress, encodeProgress } from "../../../adapters/kafka/consuming/progress.ts";
 import type { FetchedPartition } from "../../../adapters/kafka/port.ts";
 import type { DecodedRecords } from "../../../adapters/kafka/records/contract.ts";
-import { MessagingError } from "../../../core/index.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import { record, stored } from "../records/batches.ts";
 import { identity } from "../topic-ids.ts";
 import { openScripted } from "./open-scripted.ts";

@@ -14,7 +14,7 @@ import type {
   TopicPartition,
 } from "../../../adapters/kafka/port.ts";
 import type { DecodedRecords } from "../../../adapters/kafka/records/contract.ts";
-import type { MessagingError } from "../../../core/index.ts";
+import type { MessagingError } from "../../../core/errors.ts";
 import { Prng } from "../../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../../simulation/virtual-time.ts";
 import { SimulatedCluster } from "./simulation/simulated-cluster.ts";

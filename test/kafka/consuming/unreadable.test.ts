@@ -2,7 +2,8 @@ import { expect, test } from "vitest";
 import { type DeliveredRecord, PartitionLedger } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import { beginning, decodeProgress, encodeProgress, trimmableTo } from "../../../adapters/kafka/consuming/progress.ts";
 import { unreadableRecord } from "../../../adapters/kafka/records/read.ts";
-import { MessagingError, type SettleResult } from "../../../core/index.ts";
+import type { SettleResult } from "../../../core/adapter.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import { identity } from "../topic-ids.ts";
 import { type Misread, openScripted, type Scripted } from "./open-scripted.ts";
 

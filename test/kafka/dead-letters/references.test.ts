@@ -13,7 +13,8 @@ import { type ConsumerFactory, resolveReference } from "../../../adapters/kafka/
 import type { LogRecord, UnreadableBatch } from "../../../adapters/kafka/records/contract.ts";
 import { unreadableRecord } from "../../../adapters/kafka/records/read.ts";
 import type { IncomingMessage, OutgoingMessage } from "../../../core/adapter.ts";
-import { HEADER, isMessagingError, MessagingError } from "../../../core/index.ts";
+import { isMessagingError, MessagingError } from "../../../core/errors.ts";
+import { HEADER } from "../../../core/system-headers.ts";
 import { Prng } from "../../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../../simulation/virtual-time.ts";
 import { topicId } from "../topic-ids.ts";

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { assign, type Claimant } from "../../../adapters/kafka/group/assignor.ts";
+import { assign, type Claimant } from "../../../adapters/kafka/group/assignment.ts";
 import type { Assignment, TopicView } from "../../../adapters/kafka/group/protocol.ts";
 import { partitionKey } from "../../../adapters/kafka/names.ts";
 

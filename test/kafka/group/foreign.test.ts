@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { foreignMembers } from "../../../adapters/kafka/group/assignor.ts";
+import { foreignMembers } from "../../../adapters/kafka/group/assignment.ts";
 import { PROTOCOL, Writer } from "../../../adapters/kafka/group/protocol.ts";
 import type { GroupDescription } from "../../../adapters/kafka/port.ts";
 import { isMessagingError } from "../../../core/errors.ts";

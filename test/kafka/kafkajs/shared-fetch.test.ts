@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { Fetched, WireFetch } from "../../../adapters/kafka/kafkajs/log-exchanges.ts";
 import { SharedFetch } from "../../../adapters/kafka/kafkajs/shared-fetch.ts";
 import type { FetchedFrom, FetchedPartition } from "../../../adapters/kafka/port.ts";
-import { MessagingError } from "../../../core/index.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import { until } from "../../brokers/until.ts";
 
 const PATIENCE_MS = 240_000;

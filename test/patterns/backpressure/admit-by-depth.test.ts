@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { MessagingError, type Publisher, queue, type Receipt, topic } from "../../../core/index.ts";
+import type { Publisher, Receipt } from "../../../core/broker.ts";
+import { queue, topic } from "../../../core/destination.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import { type AdmissionOptions, admitByDepth } from "../../../patterns/backpressure/index.ts";
 import { ScriptedDepth } from "./scripted-depth.ts";
 import { virtualWorld } from "./virtual.ts";
@@ -111,6 +113,25 @@ describe("admitByDepth", () => {
     expect(sent[0]?.timeoutMs).toBeGreaterThan(38_000);
     expect(sent[0]?.timeoutMs).toBeLessThan(40_001);
     await pass(1);
+    expect(clock.pending).toBe(0);
+  });
+
+  it("lets go of a send whose signal is aborted while it waits", async () => {
+    const { admitting, bodies, depth, finish, clock } = scripted();
+    depth.ready = 10;
+    const abort = new AbortController();
+    const sends = Promise.allSettled([
+      admitting.send(orders, 1, { signal: abort.signal }),
+      admitting.send(orders, 2, { signal: AbortSignal.abort() }),
+      admitting.send(orders, 3),
+    ]);
+    abort.abort();
+    expect(admitting.status()).toMatchObject([{ waiting: 1 }]);
+    depth.ready = 0;
+    const [first, second, third] = await finish(sends);
+    for (const end of [first, second]) expect(end).toMatchObject({ reason: { code: "aborted" } });
+    expect(third?.status).toBe("fulfilled");
+    expect(bodies()).toEqual([3]);
     expect(clock.pending).toBe(0);
   });
 

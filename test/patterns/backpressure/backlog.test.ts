@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { type Delivery, deadLetter, MessagingError, queue, topic } from "../../../core/index.ts";
+import { type Delivery, deadLetter } from "../../../core/delivery.ts";
+import { queue, topic } from "../../../core/destination.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import { HandlingMeter } from "../../../patterns/backpressure/handling-meter.ts";
 import { type BacklogOptions, type BacklogReading, backlog } from "../../../patterns/backpressure/index.ts";
 import { virtualWorld } from "./virtual.ts";

@@ -1,6 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, expect, test } from "vitest";
-import { type Adapter, type Broker, createBroker, type Queue, queue } from "../../../core/index.ts";
+import type { Adapter } from "../../../core/adapter.ts";
+import type { Broker } from "../../../core/broker.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { type Queue, queue } from "../../../core/destination.ts";
 import {
   admitByDepth,
   backlog,

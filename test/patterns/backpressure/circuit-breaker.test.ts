@@ -1,6 +1,8 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { describe, expect, it } from "vitest";
-import { type Delivery, type Handler, isMessagingError, queue, retry } from "../../../core/index.ts";
+import { type Delivery, type Handler, retry } from "../../../core/delivery.ts";
+import { queue } from "../../../core/destination.ts";
+import { isMessagingError } from "../../../core/errors.ts";
 import {
   type CircuitBreakerOptions,
   type CircuitChange,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { queue } from "../../../core/index.ts";
+import { queue } from "../../../core/destination.ts";
 import { IntakeGroup } from "../../../patterns/backpressure/control-intake.ts";
 import { controlIntake, type Intake, type IntakeControl } from "../../../patterns/backpressure/index.ts";
 import { virtualWorld } from "./virtual.ts";

@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { type BrokerStatus, MessagingError, queue } from "../../../core/index.ts";
+import type { BrokerStatus } from "../../../core/broker.ts";
+import { queue } from "../../../core/destination.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import {
   admitByDepth,
   controlIntake,

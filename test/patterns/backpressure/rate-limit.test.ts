@@ -1,7 +1,8 @@
 import type { StandardSchemaV1 } from "@standard-schema/spec";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type Delivery, queue } from "../../../core/index.ts";
+import type { Delivery } from "../../../core/delivery.ts";
+import { queue } from "../../../core/destination.ts";
 import { controlIntake, rateLimit } from "../../../patterns/backpressure/index.ts";
 import { TokenBucket } from "../../../patterns/backpressure/rate-limit.ts";
 import { virtualWorld } from "./virtual.ts";

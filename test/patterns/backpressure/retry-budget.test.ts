@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { type Delivery, queue } from "../../../core/index.ts";
+import type { Delivery } from "../../../core/delivery.ts";
+import { queue } from "../../../core/destination.ts";
 import { WindowedSum } from "../../../patterns/backpressure/handling-meter.ts";
 import { type RetryBudgetOptions, retryBudget } from "../../../patterns/backpressure/index.ts";
 import { virtualWorld } from "./virtual.ts";

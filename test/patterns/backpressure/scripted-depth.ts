@@ -1,4 +1,4 @@
-import type { Depth } from "../../../core/index.ts";
+import type { Depth } from "../../../core/adapter.ts";
 
 /** A depth that the test sets, and that counts how often it was asked for. */
 export class ScriptedDepth {

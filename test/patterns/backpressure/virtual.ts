@@ -1,6 +1,8 @@
 import { expect } from "vitest";
 import { memory, memorySpace } from "../../../adapters/memory/index.ts";
-import { type Broker, type BrokerOptions, createBroker } from "../../../core/index.ts";
+import type { Broker } from "../../../core/broker.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import type { BrokerOptions } from "../../../core/options.ts";
 import { Prng } from "../../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../../simulation/virtual-time.ts";
 

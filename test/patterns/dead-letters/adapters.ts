@@ -1,5 +1,6 @@
-import { type Adapter, addressName, type OutgoingMessage } from "../../../core/index.ts";
-import { delegate } from "../../conformance/decorators/delegate.ts";
+import { delegate } from "../../../conformance/decorators/delegate.ts";
+import type { Adapter, OutgoingMessage } from "../../../core/adapter.ts";
+import { addressName } from "../../../core/address.ts";
 
 /** A message that an adapter was given to send. */
 export interface RecordedSend {

@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import { memory } from "../../../adapters/memory/index.ts";
-import { type IncomingMessage, isMessagingError } from "../../../core/index.ts";
-import { outgoing, Seam } from "../../conformance/seam.ts";
+import { outgoing, Seam } from "../../../conformance/seam.ts";
+import type { IncomingMessage } from "../../../core/adapter.ts";
+import { isMessagingError } from "../../../core/errors.ts";
 
 const address = { kind: "queue", name: "orders" } as const;
 const from = { kind: "dead-letters", of: address } as const;

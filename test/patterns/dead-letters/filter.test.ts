@@ -1,7 +1,7 @@
 import { type Condition, type DeadLetterFilter, parseFilter, printFilter } from "anybroker/dead-letters";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { MessagingError } from "../../../core/index.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import { DeadLetter } from "../../../patterns/dead-letters/dead-letter.ts";
 import { filterOf, matcher } from "../../../patterns/dead-letters/filter-match.ts";
 import { incomingDeadLetter, NOW } from "./letters.ts";

@@ -1,20 +1,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type DeadLetters, type DeadLettersOptions, deadLetters } from "anybroker/dead-letters";
+import type { Adapter, OutgoingMessage } from "../../../core/adapter.ts";
+import type { WorkAddress } from "../../../core/address.ts";
+import type { Broker } from "../../../core/broker.ts";
 import { internalsOf } from "../../../core/broker-internals.ts";
-import {
-  type Adapter,
-  type Broker,
-  type BrokerEvent,
-  type BrokerOptions,
-  createBroker,
-  HEADER,
-  type MessageHeaders,
-  type OutgoingMessage,
-  type Queue,
-  queue,
-  type WorkAddress,
-} from "../../../core/index.ts";
-import { headerBytes } from "../../../core/system-headers.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import type { MessageHeaders } from "../../../core/delivery.ts";
+import { type Queue, queue } from "../../../core/destination.ts";
+import type { BrokerEvent } from "../../../core/events.ts";
+import type { BrokerOptions } from "../../../core/options.ts";
+import { HEADER, headerBytes } from "../../../core/system-headers.ts";
 import { type RecordedSend, recorded } from "./adapters.ts";
 
 /** What a suite needs to know of a broker. */

@@ -1,4 +1,6 @@
-import { HEADER, type IncomingMessage, type MessageHeaders } from "../../../core/index.ts";
+import type { IncomingMessage } from "../../../core/adapter.ts";
+import type { MessageHeaders } from "../../../core/delivery.ts";
+import { HEADER } from "../../../core/system-headers.ts";
 
 export const FAILED_AT = Date.UTC(2026, 10, 2, 11);
 /** An hour later. */

@@ -1,15 +1,9 @@
 import { deadLetters } from "anybroker/dead-letters";
 import { expect, test } from "vitest";
 import { memory, memorySpace } from "../../../adapters/memory/index.ts";
-import {
-  type Adapter,
-  type DeliverySink,
-  type DeliveryToken,
-  isMessagingError,
-  MessagingError,
-  type Receiver,
-} from "../../../core/index.ts";
-import { delegate } from "../../conformance/decorators/delegate.ts";
+import { delegate } from "../../../conformance/decorators/delegate.ts";
+import type { Adapter, DeliverySink, DeliveryToken, Receiver } from "../../../core/adapter.ts";
+import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { refusesAcks } from "../refuses-acks.ts";
 import { withoutBrowse } from "./adapters.ts";
 import { burials, Graveyard } from "./graveyard.ts";

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
-import { createBroker, queue } from "../../../core/index.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { queue } from "../../../core/destination.ts";
 import { deadLetters } from "../../../patterns/dead-letters/index.ts";
 import { useVirtualHost } from "../../adapters/conformance/virtual-host.ts";
 import { describeRabbitMQ } from "../../brokers/suite.ts";

@@ -1,7 +1,8 @@
 import { GetQueueUrlCommand, ReceiveMessageCommand } from "@aws-sdk/client-sqs";
 import { afterAll, expect, test } from "vitest";
 import { sqs } from "../../../adapters/sqs/index.ts";
-import { createBroker, queue } from "../../../core/index.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { queue } from "../../../core/destination.ts";
 import { deadLetters } from "../../../patterns/dead-letters/index.ts";
 import { describeElasticMQ } from "../../brokers/suite.ts";
 import { type Order, until } from "./graveyard.ts";

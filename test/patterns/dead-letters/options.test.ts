@@ -1,7 +1,9 @@
 import { deadLetters, memoryArchive } from "anybroker/dead-letters";
 import { describe, expect, test } from "vitest";
 import { memory } from "../../../adapters/memory/index.ts";
-import { type Broker, createBroker, queue, topic } from "../../../core/index.ts";
+import type { Broker } from "../../../core/broker.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { queue, topic } from "../../../core/destination.ts";
 import { Pacer } from "../../../patterns/dead-letters/run.ts";
 import { ProcessClock, VirtualTime } from "../../simulation/virtual-time.ts";
 import { burials, Graveyard, type Order } from "./graveyard.ts";

@@ -2,16 +2,12 @@ import { type ArchivedEntry, deadLetters } from "anybroker/dead-letters";
 import { expect, test } from "vitest";
 import { z } from "zod";
 import { memory } from "../../../adapters/memory/index.ts";
-import {
-  type Adapter,
-  createBroker,
-  HEADER,
-  type IncomingMessage,
-  MessagingError,
-  type Queue,
-  queue,
-} from "../../../core/index.ts";
-import { delegate } from "../../conformance/decorators/delegate.ts";
+import { delegate } from "../../../conformance/decorators/delegate.ts";
+import type { Adapter, IncomingMessage } from "../../../core/adapter.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { type Queue, queue } from "../../../core/destination.ts";
+import { MessagingError } from "../../../core/errors.ts";
+import { HEADER } from "../../../core/system-headers.ts";
 import { type Burial, Graveyard, type Order, until } from "./graveyard.ts";
 
 type Originals = ReadonlyMap<string, readonly IncomingMessage[] | MessagingError>;

@@ -1,5 +1,12 @@
 import { expect, test } from "vitest";
-import { deadLetter, type Handler, type Queue, type Receipt } from "../../../core/index.ts";
+import { CaseContext, type Work } from "../../../conformance/context.ts";
+import { watch } from "../../../conformance/decorators/watch.ts";
+import type { Harness } from "../../../conformance/index.ts";
+import { drained } from "../../../conformance/judge.ts";
+import { chooseSeed } from "../../../conformance/seed.ts";
+import type { Receipt } from "../../../core/broker.ts";
+import { deadLetter, type Handler } from "../../../core/delivery.ts";
+import type { Queue } from "../../../core/destination.ts";
 import {
   type IdempotencyEvent,
   type IdempotencyStore,
@@ -7,11 +14,6 @@ import {
   idempotent,
   memoryIdempotencyStore,
 } from "../../../patterns/idempotency/index.ts";
-import { CaseContext, type Work } from "../../conformance/context.ts";
-import { watch } from "../../conformance/decorators/watch.ts";
-import type { Harness } from "../../conformance/index.ts";
-import { drained } from "../../conformance/judge.ts";
-import { chooseSeed } from "../../conformance/seed.ts";
 import { newDatabase, openStore } from "./sqlite-database.ts";
 import { Worker } from "./worker-process.ts";
 import { MoodyStore } from "./world.ts";

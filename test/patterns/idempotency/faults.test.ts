@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { type Delivery, MessagingError } from "../../../core/index.ts";
+import type { Delivery } from "../../../core/delivery.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import { sent, world } from "./world.ts";
 
 const DONE = { returned: undefined };

@@ -2,14 +2,14 @@ import { randomBytes } from "node:crypto";
 import { inspect } from "node:util";
 import type { Pool } from "pg";
 import { afterAll, beforeAll, describe, expect, it, test } from "vitest";
+import { storeConformance } from "../../../conformance/idempotency/index.ts";
 import {
   type PostgresDatabase,
   postgresIdempotencySql,
   postgresIdempotencyStore,
-} from "../../../patterns/idempotency/postgres/index.ts";
+} from "../../../patterns/idempotency/postgres-store.ts";
 import type { Database } from "../../brokers/postgres.ts";
 import { controlsOrNotRun, describePostgres } from "../../brokers/suite.ts";
-import { storeConformance } from "../../conformance/idempotency/index.ts";
 import { openPool } from "../postgres-pool.ts";
 import { consumersInOutages } from "./outage.ts";
 import { openStore } from "./postgres-database.ts";

@@ -1,11 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { inspect } from "node:util";
 import { afterAll, beforeAll, describe, expect, it, test } from "vitest";
-import { type NodeRedisClient, redisIdempotencyStore } from "../../../patterns/idempotency/redis/index.ts";
+import { type OpenStore, storeConformance } from "../../../conformance/idempotency/index.ts";
+import { type NodeRedisClient, redisIdempotencyStore } from "../../../patterns/idempotency/redis-store.ts";
 import { controlsOrNotRun, describeValkey } from "../../brokers/suite.ts";
 import { withClient } from "../../brokers/valkey/await-valkey.ts";
 import type { Namespace } from "../../brokers/valkey.ts";
-import { type OpenStore, storeConformance } from "../../conformance/idempotency/index.ts";
 import { consumersInOutages } from "./outage.ts";
 import { openIoredis, openNodeRedis, openStore } from "./redis-clients.ts";
 

@@ -1,6 +1,7 @@
 import { getEventListeners } from "node:events";
 import { describe, expect, it } from "vitest";
-import { deadLetter, type Handler, MessagingError, postpone, retry } from "../../../core/index.ts";
+import { deadLetter, type Handler, postpone, retry } from "../../../core/delivery.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import { type IdempotentOptions, idempotent, LONGEST_KEY } from "../../../patterns/idempotency/index.ts";
 import { sent, world } from "./world.ts";
 

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, it, test } from "vitest";
+import { storeConformance } from "../../../conformance/idempotency/index.ts";
 import { memoryIdempotencyStore } from "../../../patterns/idempotency/index.ts";
-import { storeConformance } from "../../conformance/idempotency/index.ts";
 
 const store = memoryIdempotencyStore();
 storeConformance(

@@ -1,11 +1,12 @@
 import { randomUUID } from "node:crypto";
 import { expect, type TestContext, test } from "vitest";
 import { memory } from "../../../adapters/memory/index.ts";
-import { createBroker, queue } from "../../../core/index.ts";
+import type { OpenStore } from "../../../conformance/idempotency/index.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { queue } from "../../../core/destination.ts";
 import { type IdempotencyEvent, idempotent } from "../../../patterns/idempotency/index.ts";
 import type { RunningBroker } from "../../brokers/contract.ts";
 import { controlsOrNotRun } from "../../brokers/suite.ts";
-import type { OpenStore } from "../../conformance/idempotency/index.ts";
 
 const MESSAGES = 60;
 const PATIENCE = { timeout: 60_000 };

@@ -3,7 +3,7 @@ import {
   type PostgresDatabase,
   postgresIdempotencySql,
   postgresIdempotencyStore,
-} from "../../../patterns/idempotency/postgres/index.ts";
+} from "../../../patterns/idempotency/postgres-store.ts";
 
 const silent: PostgresDatabase = { query: () => new Promise(() => {}) };
 

@@ -1,7 +1,7 @@
 import { Redis } from "ioredis";
 import { createClient } from "redis";
-import { redisIdempotencyStore } from "../../../patterns/idempotency/redis/index.ts";
-import type { OpenStore } from "../../conformance/idempotency/index.ts";
+import type { OpenStore } from "../../../conformance/idempotency/index.ts";
+import { redisIdempotencyStore } from "../../../patterns/idempotency/redis-store.ts";
 
 /** How a store is opened; travels as JSON. */
 export interface RedisStoreOptions {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { type NodeRedisClient, redisIdempotencyStore } from "../../../patterns/idempotency/redis/index.ts";
+import { type NodeRedisClient, redisIdempotencyStore } from "../../../patterns/idempotency/redis-store.ts";
 
 function clientThat(answer: () => Promise<unknown>): NodeRedisClient {
   return { evalSha: answer, eval: () => expect.unreachable() };

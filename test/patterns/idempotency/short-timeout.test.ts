@@ -1,7 +1,7 @@
 import { queue } from "anybroker";
 import { testBroker } from "anybroker/testing";
 import { describe, expect, it } from "vitest";
-import { postpone } from "../../../core/index.ts";
+import { postpone } from "../../../core/delivery.ts";
 import { type IdempotencyEvent, idempotent, memoryIdempotencyStore } from "../../../patterns/idempotency/index.ts";
 import { type Mood, MoodyStore } from "./world.ts";
 

@@ -2,8 +2,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { sqliteIdempotencyStore } from "../../../patterns/idempotency/sqlite/index.ts";
-import type { OpenStore } from "../../conformance/idempotency/index.ts";
+import type { OpenStore } from "../../../conformance/idempotency/index.ts";
+import { sqliteIdempotencyStore } from "../../../patterns/idempotency/sqlite-store.ts";
 
 /** Opens the store of a database file, with a connection of its own; a process of the conformance suite does it too. */
 export function openStore(file: string, timeout?: number): OpenStore {

@@ -1,7 +1,7 @@
 import { DatabaseSync } from "node:sqlite";
 import { afterAll, describe, expect, it, test } from "vitest";
-import { sqliteIdempotencyStore } from "../../../patterns/idempotency/sqlite/index.ts";
-import { storeConformance } from "../../conformance/idempotency/index.ts";
+import { storeConformance } from "../../../conformance/idempotency/index.ts";
+import { sqliteIdempotencyStore } from "../../../patterns/idempotency/sqlite-store.ts";
 import { newDatabase, openDatabase, openStore } from "./sqlite-database.ts";
 
 const { file, remove } = newDatabase();

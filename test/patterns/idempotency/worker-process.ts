@@ -1,8 +1,8 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
-import type { CaseContext } from "../../conformance/context.ts";
-import { LogReader } from "../../conformance/workers/log.ts";
+import type { CaseContext } from "../../../conformance/context.ts";
+import { LogReader } from "../../../conformance/workers/log.ts";
 import type { WorkOrder } from "./worker.ts";
 
 const PROGRAM = fileURLToPath(new URL("worker.ts", import.meta.url));

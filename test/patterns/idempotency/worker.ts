@@ -1,9 +1,11 @@
 // The program of a worker that a case kills: consumes with a store in SQLite, and writes down what it does.
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Adapter, createBroker, queue } from "../../../core/index.ts";
+import type { ProcessAdapter } from "../../../conformance/index.ts";
+import { logWriter } from "../../../conformance/workers/log.ts";
+import type { Adapter } from "../../../core/adapter.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { queue } from "../../../core/destination.ts";
 import { idempotent } from "../../../patterns/idempotency/index.ts";
-import type { ProcessAdapter } from "../../conformance/index.ts";
-import { logWriter } from "../../conformance/workers/log.ts";
 import { openStore } from "./sqlite-database.ts";
 
 /** What a worker is told to do. */

@@ -1,4 +1,5 @@
-import { type Delivery, type Handler, type HandlerResult, MessagingError } from "../../../core/index.ts";
+import type { Delivery, Handler, HandlerResult } from "../../../core/delivery.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import {
   type IdempotencyEvent,
   type IdempotencyStore,

@@ -2,7 +2,7 @@ import { createBroker, queue } from "anybroker";
 import { memory, memorySpace } from "anybroker/memory";
 import { bridge } from "anybroker/migration";
 import { expect, test } from "vitest";
-import { delegate } from "../../conformance/decorators/delegate.ts";
+import { delegate } from "../../../conformance/decorators/delegate.ts";
 
 test("what is delivered before the receiver is there is moved once, and is gone from the old broker", async () => {
   const orders = queue("orders");

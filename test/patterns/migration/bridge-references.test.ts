@@ -1,11 +1,12 @@
-import { type Adapter, type IncomingMessage, MessagingError, queue } from "anybroker";
+import { type Adapter, MessagingError, queue } from "anybroker";
+import type { IncomingMessage } from "anybroker/adapter";
 import { memory } from "anybroker/memory";
 import { bridge } from "anybroker/migration";
 import { expect, test } from "vitest";
+import { delegate } from "../../../conformance/decorators/delegate.ts";
+import { outgoing } from "../../../conformance/seam.ts";
 import { internalsOf } from "../../../core/broker-internals.ts";
 import { HEADER } from "../../../core/system-headers.ts";
-import { delegate } from "../../conformance/decorators/delegate.ts";
-import { outgoing } from "../../conformance/seam.ts";
 import { started } from "./brokers.ts";
 
 const orders = queue<{ n: number }>("orders");

@@ -11,9 +11,9 @@ import {
 import { memory, memorySpace } from "anybroker/memory";
 import { bridge } from "anybroker/migration";
 import { expect, onTestFinished, test, vi } from "vitest";
+import { delegate } from "../../../conformance/decorators/delegate.ts";
 import { internalsOf } from "../../../core/broker-internals.ts";
 import { HEADER } from "../../../core/system-headers.ts";
-import { delegate } from "../../conformance/decorators/delegate.ts";
 import { eventually } from "../../eventually.ts";
 import { refusesAcks } from "../refuses-acks.ts";
 import { started, twoBrokers } from "./brokers.ts";

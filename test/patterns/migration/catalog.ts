@@ -1,4 +1,4 @@
-import { type Destination, type Queue, queue, subscription, type Topic, topic } from "../../../core/index.ts";
+import { type Destination, type Queue, queue, subscription, type Topic, topic } from "../../../core/destination.ts";
 
 /** What a message says of its place in its key. */
 export interface Numbered {

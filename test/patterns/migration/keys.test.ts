@@ -145,6 +145,10 @@ test("with order given up, keys go back though the new broker does not answer fo
   await control.rollback();
   // It waits for what its key has on the new broker.
   await expect(broker.send(orders, { n: 2 }, { timeoutMs: 300 })).rejects.toMatchObject({ code: "timeout" });
+  const abort = new AbortController();
+  const waits = broker.send(orders, { n: 2 }, { signal: abort.signal });
+  abort.abort();
+  await expect(waits).rejects.toMatchObject({ code: "aborted" });
   await control.advance({ share: 100 });
   await control.rollback({ accept: ["order"] });
   await broker.send(orders, { n: 3 }, { timeoutMs: 20_000 });

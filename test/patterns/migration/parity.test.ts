@@ -65,11 +65,11 @@ test("what stands in the dead letters is not missing, and moves with the rest", 
   await control.advance({ share: 100 });
   const from = await plain(world.pair.from(), []);
   const to = await plain(world.pair.to(), []);
-  const standing = async (at: typeof from): Promise<number> =>
+  const existing = async (at: typeof from): Promise<number> =>
     (await internalsOf(at, "test").adapter.depth(dead(emails.name))).ready;
-  await eventually(async () => expect(await standing(from)).toBe(1));
+  await eventually(async () => expect(await existing(from)).toBe(1));
   await control.advance();
-  expect([await standing(from), await standing(to)]).toEqual([0, 1]);
+  expect([await existing(from), await existing(to)]).toEqual([0, 1]);
   const report = await control.report();
   expect(report.verdict).toBe("equal");
   const source = report.sources.find(({ source }) => source === emails.name);
@@ -77,7 +77,7 @@ test("what stands in the dead letters is not missing, and moves with the rest", 
   expect(await control.advance()).toMatchObject({ step: "proven" });
   // And back, when it is rolled back.
   await control.rollback({ to: "prepared" });
-  expect([await standing(from), await standing(to)]).toEqual([1, 0]);
+  expect([await existing(from), await existing(to)]).toEqual([1, 0]);
 });
 
 test("what nobody handles is moved, and an operator that stops in the middle is followed by another", async () => {

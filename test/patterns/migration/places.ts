@@ -3,10 +3,10 @@ import { type KafkaOptions, kafka } from "anybroker/kafka";
 import { memory, memorySpace } from "anybroker/memory";
 import { type RabbitMQOptions, rabbitmq } from "anybroker/rabbitmq";
 import { type SqsOptions, sqs } from "anybroker/sqs";
+import type { ProcessAdapter } from "../../../conformance/harness.ts";
 import type { RunningFauxqs } from "../../brokers/fauxqs.ts";
 import type { RunningKafka } from "../../brokers/kafka.ts";
 import type { VirtualHost } from "../../brokers/rabbitmq.ts";
-import type { ProcessAdapter } from "../../conformance/harness.ts";
 import type { Pair } from "./world.ts";
 
 /** How adapters onto one place are made, for each process anew. */

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { postgresMigrationSql, postgresMigrationStore } from "anybroker/migration/postgres";
 import type { Pool } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { systemClock } from "../../../core/index.ts";
+import { systemClock } from "../../../core/clock.ts";
 import { Recording } from "../../../patterns/migration/recording.ts";
 import type { Database } from "../../brokers/postgres.ts";
 import { describePostgres } from "../../brokers/suite.ts";

@@ -1,7 +1,10 @@
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { memory } from "../../../adapters/memory/index.ts";
-import { type Adapter, createBroker, HEADER, queue, topic } from "../../../core/index.ts";
+import type { Adapter } from "../../../core/adapter.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { queue, topic } from "../../../core/destination.ts";
+import { HEADER } from "../../../core/system-headers.ts";
 import { createOutbox, type NewOutboxRow, type OutboxStore } from "../../../patterns/outbox/index.ts";
 
 interface Order {

@@ -1,6 +1,6 @@
 import { expect, onTestFinished, test } from "vitest";
 import { memory } from "../../../adapters/memory/index.ts";
-import { createBroker } from "../../../core/index.ts";
+import { createBroker } from "../../../core/create-broker.ts";
 import { createRelay } from "../../../patterns/outbox/index.ts";
 import { sqliteInbox, sqliteOutbox } from "../../../patterns/outbox/sqlite/index.ts";
 import { newDatabase, openDatabase } from "./sqlite/databases.ts";

@@ -1,4 +1,5 @@
-import { type HandlerResult, retry } from "anybroker";
+import { retry } from "anybroker";
+import type { HandlerResult } from "anybroker/adapter";
 import { Pool, type PoolClient } from "pg";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { postgresInbox } from "../../../patterns/outbox/postgres/index.ts";

@@ -1,4 +1,5 @@
-import { createBroker, type Delivery, type HandlerResult, queue } from "anybroker";
+import { createBroker, type Delivery, queue } from "anybroker";
+import type { HandlerResult } from "anybroker/adapter";
 import { memory } from "anybroker/memory";
 import type { Pool, PoolClient } from "pg";
 import { expect, onTestFinished } from "vitest";

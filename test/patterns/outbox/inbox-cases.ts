@@ -2,7 +2,13 @@ import { fork } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
-import type { Broker, Queue } from "../../../core/index.ts";
+import { CaseContext, type Work } from "../../../conformance/context.ts";
+import type { Harness } from "../../../conformance/index.ts";
+import { drained } from "../../../conformance/judge.ts";
+import { chooseSeed } from "../../../conformance/seed.ts";
+import { present } from "../../../conformance/stores/suite.ts";
+import type { Broker } from "../../../core/broker.ts";
+import type { Queue } from "../../../core/destination.ts";
 import {
   createOutbox,
   createRelay,
@@ -10,11 +16,6 @@ import {
   type InboxOptions,
   transactional,
 } from "../../../patterns/outbox/index.ts";
-import { CaseContext, type Work } from "../../conformance/context.ts";
-import type { Harness } from "../../conformance/index.ts";
-import { drained } from "../../conformance/judge.ts";
-import { chooseSeed } from "../../conformance/seed.ts";
-import { present } from "../../conformance/stores/suite.ts";
 import { type Books, type BooksPlace, openBooks } from "./inbox-books.ts";
 import { type InboxWorkOrder, STEPS } from "./inbox-steps.ts";
 

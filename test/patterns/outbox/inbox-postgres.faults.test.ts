@@ -1,8 +1,8 @@
 import type { Pool } from "pg";
 import { afterAll, beforeAll, describe, test } from "vitest";
+import { inboxConformance } from "../../../conformance/outbox/index.ts";
 import type { Database } from "../../brokers/postgres.ts";
 import { describePostgres } from "../../brokers/suite.ts";
-import { inboxConformance } from "../../conformance/outbox/index.ts";
 import { openPool } from "../postgres-pool.ts";
 import { type InboxToOpen, openInbox } from "./inbox-postgres.ts";
 

@@ -1,6 +1,6 @@
 import type { PoolClient } from "pg";
+import type { OpenInbox } from "../../../conformance/outbox/index.ts";
 import { postgresInbox } from "../../../patterns/outbox/postgres/inbox.ts";
-import type { OpenInbox } from "../../conformance/outbox/index.ts";
 import { openPoolOfOwnParsers } from "../postgres-pool.ts";
 
 /** Which inbox to open. */

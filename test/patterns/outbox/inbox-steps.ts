@@ -1,4 +1,4 @@
-import type { ProcessAdapter } from "../../conformance/index.ts";
+import type { ProcessAdapter } from "../../../conformance/index.ts";
 import type { BooksPlace } from "./inbox-books.ts";
 
 /**

@@ -1,5 +1,7 @@
 import { describe, expect, it, test } from "vitest";
-import { deadLetter, type HandlerResult, MessagingError, postpone, retry, systemClock } from "../../../core/index.ts";
+import { systemClock } from "../../../core/clock.ts";
+import { deadLetter, type HandlerResult, postpone, retry } from "../../../core/delivery.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import {
   type InboxEnd,
   type InboxEvent,

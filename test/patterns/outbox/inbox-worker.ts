@@ -1,5 +1,7 @@
 // The program of a worker that kills itself at a step: consumes with an inbox, and writes its effects and messages.
-import { type Adapter, createBroker, queue } from "../../../core/index.ts";
+import type { Adapter } from "../../../core/adapter.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { queue } from "../../../core/destination.ts";
 import { createOutbox, type InboxStore, transactional } from "../../../patterns/outbox/index.ts";
 import { openBooks } from "./inbox-books.ts";
 import { type InboxWorkOrder, STEPS } from "./inbox-steps.ts";

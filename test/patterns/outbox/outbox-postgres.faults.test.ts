@@ -1,6 +1,6 @@
 import { afterAll, describe, test } from "vitest";
+import { outboxConformance } from "../../../conformance/outbox/index.ts";
 import { describePostgres } from "../../brokers/suite.ts";
-import { outboxConformance } from "../../conformance/outbox/index.ts";
 import { useOwnPool } from "./own-pool.ts";
 import { type OutboxToOpen, openOutbox } from "./postgres-databases.ts";
 

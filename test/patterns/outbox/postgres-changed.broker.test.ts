@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { memory } from "../../../adapters/memory/index.ts";
-import { createBroker } from "../../../core/index.ts";
+import { createBroker } from "../../../core/create-broker.ts";
 import { createRelay } from "../../../patterns/outbox/index.ts";
 import { postgresInbox } from "../../../patterns/outbox/postgres/index.ts";
 import { describePostgres } from "../../brokers/suite.ts";

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { queue } from "../../../core/index.ts";
+import { queue } from "../../../core/destination.ts";
 import { type PostgresOutbox, postgresOutbox } from "../../../patterns/outbox/postgres/index.ts";
 import type { OutboxClaim, OutboxSettlement } from "../../../patterns/outbox/store.ts";
 import { describePostgres } from "../../brokers/suite.ts";

@@ -1,7 +1,7 @@
 import type { PoolClient } from "pg";
+import type { OpenOutbox } from "../../../conformance/outbox/index.ts";
 import type { PostgresTransaction } from "../../../patterns/outbox/postgres/connection.ts";
 import { postgresOutbox } from "../../../patterns/outbox/postgres/index.ts";
-import type { OpenOutbox } from "../../conformance/outbox/index.ts";
 import { openPoolOfOwnParsers } from "../postgres-pool.ts";
 
 /** Which outbox to open. */

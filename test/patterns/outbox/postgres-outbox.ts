@@ -1,6 +1,7 @@
 import type { Pool, PoolClient } from "pg";
 import { memory } from "../../../adapters/memory/index.ts";
-import { createBroker, queue } from "../../../core/index.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { queue } from "../../../core/destination.ts";
 import { createOutbox, type Outbox } from "../../../patterns/outbox/create-outbox.ts";
 import {
   type PostgresOutbox,

@@ -3,7 +3,7 @@ import { inspect } from "node:util";
 import type { Pool } from "pg";
 import { expect, it } from "vitest";
 import { memory } from "../../../adapters/memory/index.ts";
-import { createBroker } from "../../../core/index.ts";
+import { createBroker } from "../../../core/create-broker.ts";
 import { createOutbox } from "../../../patterns/outbox/create-outbox.ts";
 import { postgresOutbox, postgresOutboxSql } from "../../../patterns/outbox/postgres/index.ts";
 import { describePostgres } from "../../brokers/suite.ts";

@@ -1,6 +1,8 @@
 import { expect, test } from "vitest";
 import { memory } from "../../../adapters/memory/index.ts";
-import { createBroker, queue } from "../../../core/index.ts";
+import { row } from "../../../conformance/outbox/outbox-place.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { queue } from "../../../core/destination.ts";
 import { createRelay, type RelayEvent } from "../../../patterns/outbox/index.ts";
 import {
   type PostgresOutboxDatabase,
@@ -8,7 +10,6 @@ import {
   postgresOutboxSql,
 } from "../../../patterns/outbox/postgres/index.ts";
 import { shardOf } from "../../../patterns/outbox/postgres/schema.ts";
-import { row } from "../../conformance/outbox/outbox-place.ts";
 
 const silent: PostgresOutboxDatabase = { query: () => new Promise(() => {}) };
 const request = { relay: "test", limit: 1, leaseMs: 1_000 };

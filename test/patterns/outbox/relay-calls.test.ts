@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { MessagingError } from "../../../core/index.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import { newRow, numbered, RelayWorld } from "./relay-world.ts";
 
 const HOUR_MS = 3_600_000;

@@ -1,22 +1,17 @@
 import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import {
-  type Adapter,
-  type Broker,
-  createBroker,
-  type Destination,
-  type Queue,
-  queue,
-  topic,
-} from "../../../core/index.ts";
+import type { Harness } from "../../../conformance/index.ts";
+import type { OpenOutbox, OutboxPlace } from "../../../conformance/outbox/harness.ts";
+import type { Adapter } from "../../../core/adapter.ts";
+import type { Broker } from "../../../core/broker.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { type Destination, type Queue, queue, topic } from "../../../core/destination.ts";
 import { createOutbox, type Outbox } from "../../../patterns/outbox/create-outbox.ts";
 import { createRelay, type Relay } from "../../../patterns/outbox/relay.ts";
 import type { RunningPostgres } from "../../brokers/postgres.ts";
 import { controlsOrNotRun } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
-import type { Harness } from "../../conformance/index.ts";
-import type { OpenOutbox, OutboxPlace } from "../../conformance/outbox/harness.ts";
 import type { RelayOrder } from "./relay-process.ts";
 import type { Step } from "./relay-world.ts";
 

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { MessagingError } from "../../../core/index.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import { Prng } from "../../simulation/prng.ts";
 import { newRow, RelayWorld, type Step, states } from "./relay-world.ts";
 

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { MessagingError } from "../../../core/index.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import { newRow, numbered, RelayWorld, states } from "./relay-world.ts";
 
 test("an unconfirmed row goes again under its id, before what is behind it", async () => {

@@ -1,10 +1,13 @@
 // A relay in a process of its own, which kills itself at a step if it is told to. Its order is its one argument, as JSON.
 // It ends by itself when nothing is left to send.
-import { type Adapter, createBroker, queue } from "../../../core/index.ts";
+
+import type { ProcessAdapter } from "../../../conformance/harness.ts";
+import type { OpenOutbox, ProcessPlace } from "../../../conformance/outbox/index.ts";
+import type { Adapter } from "../../../core/adapter.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { queue } from "../../../core/destination.ts";
 import { createRelay } from "../../../patterns/outbox/relay.ts";
 import type { OutboxStore } from "../../../patterns/outbox/store.ts";
-import type { ProcessAdapter } from "../../conformance/harness.ts";
-import type { OpenOutbox, ProcessPlace } from "../../conformance/outbox/index.ts";
 import type { Step } from "./relay-world.ts";
 
 export interface RelayOrder {

@@ -1,11 +1,7 @@
-import {
-  createBroker,
-  MessagingError,
-  type OutgoingMessage,
-  queue,
-  type SendReport,
-  type SendResult,
-} from "../../../core/index.ts";
+import type { OutgoingMessage, SendReport, SendResult } from "../../../core/adapter.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { queue } from "../../../core/destination.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import { createRelay, type Relay } from "../../../patterns/outbox/relay.ts";
 import type { RelayEvent, RelayOptions } from "../../../patterns/outbox/relay-options.ts";
 import type { NewOutboxRow, OutboxStore } from "../../../patterns/outbox/store.ts";

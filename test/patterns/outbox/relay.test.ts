@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { MessagingError } from "../../../core/index.ts";
+import { MessagingError } from "../../../core/errors.ts";
 import { newRow, numbered, RelayWorld, states } from "./relay-world.ts";
 
 test("what is inserted is sent as it is, once, and settled after the confirm", async () => {

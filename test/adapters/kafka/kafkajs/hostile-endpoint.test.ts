@@ -3,7 +3,7 @@ import type { SASLOptions } from "kafkajs";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { openMember } from "../../../../adapters/kafka/group/member.ts";
 import { encodeAssignment, PROTOCOL } from "../../../../adapters/kafka/group/protocol.ts";
-import { kafkaJsClient } from "../../../../adapters/kafka/kafkajs/index.ts";
+import { kafkaJsClient } from "../../../../adapters/kafka/kafkajs/cluster-connection.ts";
 import type { JoinRequest, KafkaConnection, TopicPartition } from "../../../../adapters/kafka/port.ts";
 import { systemClock, systemRandom } from "../../../../core/clock.ts";
 import type { MessagingError } from "../../../../core/errors.ts";

@@ -3,7 +3,7 @@ import { inspect } from "node:util";
 import type { SASLOptions } from "kafkajs";
 import { describe, expect, test } from "vitest";
 import { KafkaAdapter } from "../../../../adapters/kafka/adapter.ts";
-import { type KafkaJsConfiguration, kafkaJsClient } from "../../../../adapters/kafka/kafkajs/index.ts";
+import { type KafkaJsConfiguration, kafkaJsClient } from "../../../../adapters/kafka/kafkajs/cluster-connection.ts";
 import { isMessagingError, type MessagingError } from "../../../../core/errors.ts";
 import { topicId } from "../../../kafka/topic-ids.ts";
 import { API, type Asked, type Reply, type Script, scriptedBroker } from "./scripted-broker.ts";

@@ -1,5 +1,5 @@
 import type { Admin } from "kafkajs";
-import { type KafkaJsConfiguration, kafkaJsClient } from "../../../../adapters/kafka/kafkajs/index.ts";
+import { type KafkaJsConfiguration, kafkaJsClient } from "../../../../adapters/kafka/kafkajs/cluster-connection.ts";
 import type { KafkaConnection, PartitionBatch, TopicId } from "../../../../adapters/kafka/port.ts";
 import { decodeRecords } from "../../../../adapters/kafka/records/decode.ts";
 import { encodeRecordBatch } from "../../../../adapters/kafka/records/encode.ts";

@@ -9,7 +9,7 @@ import type {
   TopicId,
   WantedOffset,
 } from "../../../../adapters/kafka/port.ts";
-import { MessagingError } from "../../../../core/index.ts";
+import { MessagingError } from "../../../../core/errors.ts";
 import type { Prng } from "../../../simulation/prng.ts";
 import type { VirtualTime } from "../../../simulation/virtual-time.ts";
 import { CLUSTER_ID } from "../../topic-ids.ts";

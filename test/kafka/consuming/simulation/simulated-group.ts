@@ -1,7 +1,7 @@
 import type { CommitOutcome, GroupMember, RebalanceListener } from "../../../../adapters/kafka/group/coordinator.ts";
 import { partitionKey } from "../../../../adapters/kafka/names.ts";
 import type { CommittedOffset, PartitionOffset, TopicPartition } from "../../../../adapters/kafka/port.ts";
-import { MessagingError } from "../../../../core/index.ts";
+import { MessagingError } from "../../../../core/errors.ts";
 import type { Judge } from "./judge.ts";
 import type { SimulatedCluster } from "./simulated-cluster.ts";
 import type { SimulatedLog } from "./simulated-log.ts";

@@ -1,6 +1,6 @@
 import { type ArchivedEntry, memoryArchive } from "anybroker/dead-letters";
 import { expect, test } from "vitest";
-import { HEADER } from "../../../../core/index.ts";
+import { HEADER } from "../../../../core/system-headers.ts";
 import { burials, Graveyard, type Grounds } from "../graveyard.ts";
 
 /** `discard`. */
@@ -33,12 +33,12 @@ export function discardCases(grounds: () => Grounds): void {
     if (first === undefined) throw new Error("nothing to bury");
     await yard.bury([first]);
     await yard.bury([{ ...first, error: "another failure", failedAt: Date.UTC(2026, 0, 2) }]);
-    const standing = (await yard.dead.list()).entries;
+    const existing = (await yard.dead.list()).entries;
     const archive = memoryArchive();
     const { run } = await yard.dead.discard("all", { archive });
-    await expect(run()).resolves.toMatchObject({ done: standing.length, stopped: undefined });
+    await expect(run()).resolves.toMatchObject({ done: existing.length, stopped: undefined });
     const errors = (all: readonly { readonly error: string | null }[]) => all.map(({ error }) => error).sort();
-    expect(errors(archive.entries)).toEqual(errors(standing));
+    expect(errors(archive.entries)).toEqual(errors(existing));
     expect((await yard.dead.list()).entries).toEqual([]);
     await yard.stop();
   });

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { z } from "zod";
-import { HEADER, queue } from "../../../../core/index.ts";
+import { queue } from "../../../../core/destination.ts";
+import { HEADER } from "../../../../core/system-headers.ts";
 import { burials, freshName, Graveyard, type Grounds } from "../graveyard.ts";
 
 /** `edit`, and `replay` with an edit. */

@@ -1,6 +1,6 @@
 import { type JournalLine, memoryJournal, runReport } from "anybroker/dead-letters";
 import { expect, test } from "vitest";
-import { MessagingError } from "../../../../core/index.ts";
+import { MessagingError } from "../../../../core/errors.ts";
 import { burials, Graveyard, type Grounds } from "../graveyard.ts";
 
 const about = (lines: readonly JournalLine[], what: JournalLine["what"]): readonly JournalLine[] =>
@@ -129,7 +129,8 @@ export function journalCases(grounds: () => Grounds): void {
         await kept.append(lines);
       },
     };
-    const { run } = await yard.dead.replay("all", { rate: 20 });
+    // So slow that the journal has refused a line before all are on their way, however busy the machine is.
+    const { run } = await yard.dead.replay("all", { rate: 1 });
     await expect(run({ journal })).rejects.toMatchObject({ message: "the disk is full" });
     expect(yard.sentBack()).toEqual([]);
     most = 2;

@@ -1,5 +1,7 @@
 import { expect, test } from "vitest";
-import { deadLetter, isMessagingError, type Queue, queue } from "../../../../core/index.ts";
+import { deadLetter } from "../../../../core/delivery.ts";
+import { type Queue, queue } from "../../../../core/destination.ts";
+import { isMessagingError } from "../../../../core/errors.ts";
 import { burials, freshName, Graveyard, type Grounds, type Order } from "../graveyard.ts";
 
 class CardError extends Error {

@@ -1,5 +1,7 @@
 import { expect, test } from "vitest";
-import { createBroker, HEADER, queue } from "../../../../core/index.ts";
+import { createBroker } from "../../../../core/create-broker.ts";
+import { queue } from "../../../../core/destination.ts";
+import { HEADER } from "../../../../core/system-headers.ts";
 import { burials, freshName, Graveyard, type Grounds, type Order } from "../graveyard.ts";
 
 /** `replay` without its ramp. */

@@ -1,6 +1,8 @@
 import { deadLetters } from "anybroker/dead-letters";
 import { expect, test } from "vitest";
-import { createBroker, deadLetter, topic } from "../../../../core/index.ts";
+import { createBroker } from "../../../../core/create-broker.ts";
+import { deadLetter } from "../../../../core/delivery.ts";
+import { topic } from "../../../../core/destination.ts";
 import { freshName, type Grounds, type Order, until } from "../graveyard.ts";
 
 /** Subscriptions. */

@@ -1,7 +1,7 @@
 import { memoryArchive, type Plan } from "anybroker/dead-letters";
 import { describe, expect, test } from "vitest";
 import { memory, memorySpace } from "../../../../adapters/memory/index.ts";
-import type { Adapter } from "../../../../core/index.ts";
+import type { Adapter } from "../../../../core/adapter.ts";
 import { withoutBrowse } from "../adapters.ts";
 import { burials, Graveyard } from "../graveyard.ts";
 import { Death, mortal, mortalArchive, STEPS, type Step } from "./steps.ts";

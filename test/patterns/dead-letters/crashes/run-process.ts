@@ -1,8 +1,11 @@
 // A process that takes up a plan, and kills itself at a step if it is told to. Its order is its one argument, as JSON; the
 // result is what it prints.
-import { type Adapter, createBroker, queue } from "../../../../core/index.ts";
+
+import type { ProcessAdapter } from "../../../../conformance/harness.ts";
+import type { Adapter } from "../../../../core/adapter.ts";
+import { createBroker } from "../../../../core/create-broker.ts";
+import { queue } from "../../../../core/destination.ts";
 import { deadLetters, fileArchive, type Plan } from "../../../../patterns/dead-letters/index.ts";
-import type { ProcessAdapter } from "../../../conformance/harness.ts";
 import { Death, mortal, mortalArchive, type Step } from "./steps.ts";
 
 export interface RunOrder {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type ArchivedEntry, memoryArchive, type Plan } from "anybroker/dead-letters";
 import { describe, expect, test } from "vitest";
-import type { Harness } from "../../../conformance/index.ts";
+import type { Harness } from "../../../../conformance/index.ts";
 import { burials, Graveyard } from "../graveyard.ts";
 import type { RunOrder } from "./run-process.ts";
 import { STEPS, type Step } from "./steps.ts";

@@ -1,6 +1,6 @@
 import type { Archive } from "anybroker/dead-letters";
-import type { Adapter } from "../../../../core/index.ts";
-import { delegate } from "../../../conformance/decorators/delegate.ts";
+import { delegate } from "../../../../conformance/decorators/delegate.ts";
+import type { Adapter } from "../../../../core/adapter.ts";
 
 /** Between which of its steps a run is to die, in the order in which it takes them for one message. */
 export const STEPS = [

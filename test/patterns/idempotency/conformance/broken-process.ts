@@ -1,4 +1,4 @@
-import type { OpenStore } from "../../../conformance/idempotency/index.ts";
+import type { OpenStore } from "../../../../conformance/idempotency/index.ts";
 import { openStore as openSound } from "../sqlite-database.ts";
 import { keepsToItself, leasesNeverEnd } from "./broken-stores.ts";
 

@@ -1,5 +1,5 @@
 import { setImmediate as turn } from "node:timers/promises";
-import { systemClock } from "../../../../core/index.ts";
+import { systemClock } from "../../../../core/clock.ts";
 import {
   type ClaimResult,
   type IdempotencyStore,

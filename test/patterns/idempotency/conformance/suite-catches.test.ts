@@ -1,8 +1,8 @@
 // The suite's own proof: it passes a sound store and fails each of these, for the reason given.
 import { afterAll, describe, expect, test } from "vitest";
-import { MessagingError } from "../../../../core/index.ts";
+import { runCase, STORE_CASES, type StoreCase, type StoreHarness } from "../../../../conformance/idempotency/index.ts";
+import { MessagingError } from "../../../../core/errors.ts";
 import { type IdempotencyStore, memoryIdempotencyStore } from "../../../../patterns/idempotency/index.ts";
-import { runCase, STORE_CASES, type StoreCase, type StoreHarness } from "../../../conformance/idempotency/index.ts";
 import { newDatabase, openStore } from "../sqlite-database.ts";
 import type { BrokenProcess } from "./broken-process.ts";
 import {

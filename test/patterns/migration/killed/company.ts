@@ -1,9 +1,9 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { until } from "../../../../conformance/until.ts";
 import { Crew, type Worker } from "../../../../examples/shared/crew.ts";
 import { hireProcess } from "../../../../examples/shared/worker-process.ts";
-import { until } from "../../../conformance/until.ts";
 import { CUSTOMERS } from "../load.ts";
 import type { Finished } from "../world.ts";
 import type { Job } from "./job.ts";

@@ -1,6 +1,6 @@
 import type { Adapter } from "anybroker";
 import { type MigrationControl, type MigrationStatus, migrationControl } from "anybroker/migration";
-import { until } from "../../../conformance/until.ts";
+import { until } from "../../../../conformance/until.ts";
 import { type Catalog, catalog } from "../catalog.ts";
 import type { ProcessPlace } from "../places.ts";
 import type { Finished } from "../world.ts";

@@ -1,14 +1,15 @@
 import { join } from "node:path";
-import type { Adapter, Middleware } from "../../../../core/index.ts";
+import type { ProcessAdapter } from "../../../../conformance/harness.ts";
+import type { Adapter } from "../../../../core/adapter.ts";
+import type { Middleware } from "../../../../core/delivery.ts";
 import { idempotent } from "../../../../patterns/idempotency/index.ts";
-import { postgresIdempotencyStore } from "../../../../patterns/idempotency/postgres/index.ts";
-import { sqliteIdempotencyStore } from "../../../../patterns/idempotency/sqlite/index.ts";
+import { postgresIdempotencyStore } from "../../../../patterns/idempotency/postgres-store.ts";
+import { sqliteIdempotencyStore } from "../../../../patterns/idempotency/sqlite-store.ts";
 import type { IdempotencyStore } from "../../../../patterns/idempotency/store.ts";
 import { fileMigrationStore } from "../../../../patterns/migration/file/index.ts";
 import type { MigrationStore } from "../../../../patterns/migration/index.ts";
 import { postgresMigrationStore } from "../../../../patterns/migration/postgres/index.ts";
 import { sqliteMigrationStore } from "../../../../patterns/migration/sqlite/index.ts";
-import type { ProcessAdapter } from "../../../conformance/harness.ts";
 import { openDatabase } from "../../idempotency/sqlite-database.ts";
 import { openPool } from "../../postgres-pool.ts";
 

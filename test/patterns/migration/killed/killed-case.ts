@@ -6,7 +6,7 @@ import {
   type RollbackOptions,
 } from "anybroker/migration";
 import { expect, test } from "vitest";
-import { chooseSeed, seeded } from "../../../conformance/seed.ts";
+import { chooseSeed, seeded } from "../../../../conformance/seed.ts";
 import { Desk, type KilledPair, PATIENCE_MS } from "./desk.ts";
 import { offences } from "./verdict.ts";
 

@@ -1,6 +1,8 @@
 // One process of a service that sells and handles while it moves between brokers.
 import { setTimeout as sleep } from "node:timers/promises";
-import { addressName, type Delivery, MessagingError, type Middleware, workAddress } from "../../../../core/index.ts";
+import { addressName, workAddress } from "../../../../core/address.ts";
+import type { Delivery, Middleware } from "../../../../core/delivery.ts";
+import { MessagingError } from "../../../../core/errors.ts";
 import { workAsProcess } from "../../../../examples/shared/worker-process.ts";
 import { migration } from "../../../../patterns/migration/index.ts";
 import { catalog, type Numbered } from "../catalog.ts";

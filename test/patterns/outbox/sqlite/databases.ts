@@ -2,8 +2,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import type { OpenInbox, OpenOutbox } from "../../../../conformance/outbox/harness.ts";
 import { type SqliteOutbox, sqliteInbox, sqliteOutbox } from "../../../../patterns/outbox/sqlite/index.ts";
-import type { OpenInbox, OpenOutbox } from "../../../conformance/outbox/harness.ts";
 
 /** A connection as a user is told to make it. */
 export function openDatabase(file: string): DatabaseSync {

@@ -1,5 +1,5 @@
 import { afterAll, describe, test } from "vitest";
-import { inboxConformance } from "../../../conformance/outbox/index.ts";
+import { inboxConformance } from "../../../../conformance/outbox/index.ts";
 import { type InboxToOpen, newDatabase, openDatabase, openInbox } from "./databases.ts";
 
 const { file, remove } = newDatabase();

@@ -1,5 +1,5 @@
 import { afterAll, describe, test } from "vitest";
-import { outboxConformance } from "../../../conformance/outbox/outbox-conformance.ts";
+import { outboxConformance } from "../../../../conformance/outbox/outbox-conformance.ts";
 import { newDatabase, type OutboxToOpen, openDatabase, openOutbox } from "./databases.ts";
 
 const { file, remove } = newDatabase();

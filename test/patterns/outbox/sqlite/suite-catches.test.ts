@@ -1,9 +1,6 @@
 // The suites' own proof: they pass a sound store and fail each of these, for the reason given.
 import type { DatabaseSync } from "node:sqlite";
 import { afterAll, describe, expect, test } from "vitest";
-import { MessagingError } from "../../../../core/index.ts";
-import type { InboxStore } from "../../../../patterns/outbox/index.ts";
-import type { OutboxStore } from "../../../../patterns/outbox/store.ts";
 import {
   INBOX_CASES,
   type InboxHarness,
@@ -11,7 +8,10 @@ import {
   type OutboxHarness,
   runCase,
   type StoreCase,
-} from "../../../conformance/outbox/index.ts";
+} from "../../../../conformance/outbox/index.ts";
+import { MessagingError } from "../../../../core/errors.ts";
+import type { InboxStore } from "../../../../patterns/outbox/index.ts";
+import type { OutboxStore } from "../../../../patterns/outbox/store.ts";
 import { newDatabase, openDatabase, openInbox, openOutbox } from "./databases.ts";
 
 const SEED = 1;

@@ -1,0 +1,139 @@
+import assert from "node:assert/strict";
+import type { IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
+import type { SubscriptionAddress } from "../../core/address.ts";
+import type { ConsumerStatus } from "../../core/broker.ts";
+import { type Delivery, deadLetter, type Handler, retry } from "../../core/delivery.ts";
+import { subscription, type Topic, type TopicOptions } from "../../core/destination.ts";
+import { HEADER } from "../../core/system-headers.ts";
+import type { CaseContext, Work } from "../context.ts";
+import { drained } from "../judge.ts";
+import { supports } from "../refusals.ts";
+import { outgoing, Seam } from "../seam.ts";
+
+/** The second one takes nothing of what only the first one took, and no broker can see that by a prefix. */
+const BEFORE = "order.*";
+const AFTER = "*.created";
+const ONLY_BEFORE = "order.paid";
+const NAME = "billing";
+const AGAIN_MS = 300;
+
+/** A subscription whose filter changes while messages are under way in it. */
+class ChangedFilter {
+  readonly context: CaseContext;
+  readonly placed: Topic<Work>;
+  readonly address: SubscriptionAddress;
+  /** What was handled behind the change. */
+  readonly handled: string[] = [];
+
+  constructor(context: CaseContext, options?: TopicOptions<Work>) {
+    this.context = context;
+    this.placed = context.topic("placed", options);
+    this.address = { kind: "subscription", topic: this.placed.name, name: NAME };
+  }
+
+  /** Consumes by the first filter until the condition holds of the consumer, and stops. */
+  async before(
+    ids: readonly string[],
+    handler: Handler<Work>,
+    until: (status: ConsumerStatus) => boolean,
+  ): Promise<void> {
+    const policy = { attempts: 1_000, delay: { firstMs: AGAIN_MS, factor: 1 } };
+    const broker = this.context.broker();
+    const consumer = broker.subscribe(this.placed, NAME, handler, { filter: BEFORE, retry: policy });
+    await broker.start();
+    for (const [n, id] of ids.entries()) await broker.publish(this.placed, { n }, { id, routingKey: ONLY_BEFORE });
+    await this.context.until("the failures before the change", () => until(consumer.status()));
+    await broker.stop();
+  }
+
+  /** Publishes what waits for its first delivery while the filter changes. */
+  async publishUnread(ids: readonly string[]): Promise<void> {
+    const declared = subscription(this.placed, NAME, { filter: BEFORE });
+    const publisher = await this.context.started({ destinations: [declared] });
+    for (const [n, id] of ids.entries()) await publisher.publish(this.placed, { n }, { id, routingKey: ONLY_BEFORE });
+    await publisher.stop();
+  }
+
+  /** Consumes by the second filter. */
+  async after() {
+    const broker = this.context.broker();
+    const handler = (_: Work, { id }: Delivery): void => void this.handled.push(id);
+    const consumer = broker.subscribe(this.placed, NAME, handler, { filter: AFTER });
+    await broker.start();
+    return { broker, consumer };
+  }
+}
+
+async function copiesPass(context: CaseContext): Promise<void> {
+  if (!(await supports(context, "routingFilter"))) return;
+  const [dead, unread] = [ids(context, 3), ids(context, 3)];
+  const [waiting, created] = [context.id(), context.id()];
+  const changed = new ChangedFilter(context);
+  await changed.before(
+    [...dead, waiting],
+    (_, { id }) => (id === waiting ? retry({ afterMs: AGAIN_MS }) : deadLetter("as in a test")),
+    ({ deadLettered, retried, unsettled }) => deadLettered === 3 && retried > 0 && unsettled === 0,
+  );
+  await changed.publishUnread(unread);
+  const seam = await Seam.open(context.harness.adapter());
+  context.cleanUp(() => seam.close());
+  const graves = await context.deadLetters(changed.placed, NAME);
+  await graves.until(3);
+  await seam.confirmed(changed.address, graves.messages.map(replayed));
+  const { broker, consumer } = await changed.after();
+  await broker.publish(changed.placed, { n: 0 }, { id: created, routingKey: "user.created" });
+  const copies = [...dead, waiting, created];
+  await context.until("every copy to be handled", () => copies.every((id) => changed.handled.includes(id)));
+  const first = (): number => unread.filter((id) => changed.handled.includes(id)).length;
+  await context.until(
+    "what waited to be handled or counted",
+    () => first() + consumer.status().filtered >= unread.length,
+  );
+  await drained(context, broker, changed.placed, NAME);
+  assert.equal(first() + consumer.status().filtered, unread.length, "something was handled and counted as filtered");
+  assert.deepEqual([...new Set(changed.handled)], changed.handled, "something was handled twice");
+  context.note(first() > 0 ? "what waited was handled" : "what waited was passed over, and counted");
+}
+
+async function inPlace(context: CaseContext): Promise<void> {
+  if (!(await supports(context, "routingFilter")) || !(await supports(context, "order"))) return;
+  const changed = new ChangedFilter(context, { ordered: true, key: () => "k" });
+  const [failing] = ids(context, 1) as [string];
+  await changed.before(
+    [failing],
+    () => retry({ afterMs: AGAIN_MS }),
+    ({ retried }) => retried > 0,
+  );
+  const { broker, consumer } = await changed.after();
+  const done = (): number => changed.handled.length + consumer.status().filtered;
+  await context.until("the message that was to be retried to be handled or counted", () => done() > 0);
+  await drained(context, broker, changed.placed, NAME);
+  assert.equal(done(), 1);
+  context.note(changed.handled.length > 0 ? "it was handled" : "it was passed over, and counted");
+}
+
+function ids(context: CaseContext, count: number): readonly string[] {
+  return Array.from({ length: count }, () => context.id());
+}
+
+/** A dead letter as it is sent back to the subscription that it died in. */
+function replayed({ id, key, routingKey, body }: IncomingMessage): OutgoingMessage {
+  const headers: Record<string, string> = Object.create(null);
+  headers[HEADER.replays] = "1";
+  return outgoing({ id, key, routingKey, body, headers });
+}
+
+export const changedFilter = [
+  {
+    number: "10c",
+    title: "a changed filter passes over no copy, and what waits is handled or counted",
+    needsTopics: true,
+    run: copiesPass,
+  },
+  {
+    number: "10d",
+    title: "a changed filter and a message that waits in its place for its next attempt: handled or counted",
+    needsTopics: true,
+    run: inPlace,
+  },
+] as const;

@@ -1,0 +1,73 @@
+import assert from "node:assert/strict";
+import type { IncomingMessage, OutgoingMessage } from "../../core/adapter.ts";
+import { type Delivery, deadLetter } from "../../core/delivery.ts";
+import { HEADER } from "../../core/system-headers.ts";
+import type { ConformanceCase } from "../case.ts";
+import type { CaseContext } from "../context.ts";
+import { drained } from "../judge.ts";
+import { Seam } from "../seam.ts";
+
+/** Long enough to be delayed by the broker's own means. */
+const RETRY_MS = 40;
+
+/** A message with all that others can give it fails, is tried again, becomes a dead letter and is sent back. */
+async function everything(context: CaseContext): Promise<void> {
+  const { foreign, noNative } = context.harness;
+  if (foreign === undefined) {
+    if (noNative === undefined) context.notRun("the harness has no other senders");
+    else context.notApplicable(`there are no other senders: ${noNative}`);
+    return;
+  }
+  const orders = context.queue<unknown>("foreign");
+  const seen: { readonly body: unknown; readonly delivery: Delivery; readonly firstPublishedAt: number }[] = [];
+  const retry = { attempts: 5, delay: { firstMs: RETRY_MS, jitter: 0 } };
+  const handler = (body: unknown, delivery: Delivery) => {
+    seen.push({ body, delivery, firstPublishedAt: delivery.firstPublishedAt.getTime() });
+    if (seen.length === 1) throw new Error("not yet");
+    if (seen.length === 2) return deadLetter("not here");
+  };
+  const broker = await context.started({}, (one) => one.consume(orders, handler, { retry }));
+  const graves = await context.deadLetters(orders);
+  const address = { kind: "queue", name: orders.name } as const;
+  const seam = await Seam.open(context.harness.adapter());
+  context.cleanUp(() => seam.close());
+  const sent = await foreign.send(orders.name);
+  await graves.until(1);
+  const [letter] = graves.messages;
+  assert.ok(letter !== undefined && letter.headers[HEADER.deadReason] === "rejected", "the dead letter says why");
+  await seam.confirmed(address, [sentBack(letter)]);
+  await context.until("the message to be handled", () => seen.length === 3);
+  await drained(context, broker, orders);
+  const what = ["as it was sent", "when it was tried again", "when it was sent back from the dead letters"];
+  for (const [index, { body, delivery, firstPublishedAt }] of seen.entries()) {
+    assert.deepEqual(foreign.read(delivery.native), sent, `what came with the message, ${what[index]}`);
+    assert.deepEqual(body, seen[0]?.body);
+    assert.equal(delivery.id, seen[0]?.delivery.id);
+    assert.equal(delivery.key, seen[0]?.delivery.key);
+    assert.deepEqual({ ...delivery.headers }, { ...seen[0]?.delivery.headers }, `the headers, ${what[index]}`);
+    assert.equal(firstPublishedAt, seen[0]?.firstPublishedAt, `the time of its publishing, ${what[index]}`);
+  }
+  assert.deepEqual(
+    seen.map(({ delivery }) => delivery.attempt),
+    [1, 2, 1],
+  );
+}
+
+/** As a replay makes it. */
+function sentBack(letter: IncomingMessage): OutgoingMessage {
+  const { id, key, routingKey, body, contentType, priority = 0, foreign } = letter;
+  const headers: Record<string, string> = Object.create(null);
+  for (const name in letter.headers) {
+    const isOfItsLastLife = name.startsWith("anybroker-dead-") || name === HEADER.attempts;
+    if (!isOfItsLastLife) headers[name] = letter.headers[name] as string;
+  }
+  headers[HEADER.replays] = "1";
+  const [size, delayMs, ttlMs] = [body.length, 0, undefined];
+  return { id, key, routingKey, headers, body, contentType, size, priority, delayMs, ttlMs, foreign };
+}
+
+export const foreignCase: ConformanceCase = {
+  number: "5c",
+  title: "what another sender gave a message goes with its copies: retry, dead letter, replay",
+  run: everything,
+};

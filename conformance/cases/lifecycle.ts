@@ -1,0 +1,191 @@
+import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Broker } from "../../core/broker.ts";
+import type { Delivery } from "../../core/delivery.ts";
+import { isMessagingError } from "../../core/errors.ts";
+import type { ConformanceCase } from "../case.ts";
+import type { CaseContext, Work } from "../context.ts";
+import { holdConfirms } from "../decorators/hold-confirms.ts";
+import { type Watched, watch } from "../decorators/watch.ts";
+import { allEffected, drained, judge, judgeClean } from "../judge.ts";
+import { callers, mustSucceed, send, sendAll } from "../publishing.ts";
+import { codeOf } from "../refusals.ts";
+import { works } from "./works.ts";
+
+async function stopDrains(context: CaseContext): Promise<void> {
+  const orders = context.queue("orders");
+  const watched = watch(context.harness.adapter());
+  const receipts = context.queue("receipts");
+  const gate = Promise.withResolvers<void>();
+  const options = { concurrency: 5, prefetch: { messages: 10 } };
+  const prepare = (one: Broker): void => {
+    const handler = async ({ n }: Work): Promise<void> => {
+      await gate.promise;
+      // What a running handler sends on is still taken.
+      mustSucceed(await send(context, one, receipts, { n }));
+    };
+    one.consume(orders, handler, options);
+  };
+  const broker = await context.started({ destinations: [receipts] }, prepare, watched.adapter);
+  await sendAll(context, broker, orders, works(40));
+  await context.until("five handlers to run", () => context.ledger.starts(orders.name) === 5);
+  let stopped = false;
+  const stopping = broker.stop({ timeoutMs: context.patienceMs }).then(() => {
+    stopped = true;
+  });
+  await context.until("the stop to begin", () => broker.status().state === "stopping");
+  assert.equal(stopped, false, "stop() did not wait for the running handlers");
+  gate.resolve();
+  await stopping;
+  assert.equal(await codeOf("a send after the stop", broker.send(orders, { n: 1 })), "closed");
+  assert.equal(context.ledger.starts(orders.name), 5, "handlers were started after stop()");
+  assert.equal(context.ledger.effects(orders.name), 5, "stop() did not wait for the running handlers");
+  assert.equal(watched.traffic(orders.name).acked.length, 5, "stop() closed before what it had finished was settled");
+  const heir = await context.started({}, (one) => {
+    one.consume(orders, () => {});
+    one.consume(receipts, () => {});
+  });
+  await judgeClean(context, heir, orders, receipts);
+  assert.equal(context.ledger.starts(orders.name), 40);
+  assert.equal(context.ledger.effects(receipts.name), 5);
+}
+
+async function stopPastItsDeadline(context: CaseContext): Promise<void> {
+  const orders = context.queue("orders");
+  const reasons: unknown[] = [];
+  const aborted = ({ signal }: Delivery): Promise<void> =>
+    new Promise((resolve) => {
+      signal.addEventListener("abort", () => {
+        reasons.push(signal.reason);
+        resolve();
+      });
+    });
+  // Every third fails when it is aborted, every third goes on for ever, every third has an outcome after all.
+  const handler = async ({ n }: Work, delivery: Delivery): Promise<void> => {
+    await aborted(delivery);
+    if (n % 3 === 0) throw delivery.signal.reason;
+    if (n % 3 === 1) await new Promise(() => {});
+    throw new Error("unfinished");
+  };
+  const retry = { attempts: 1 };
+  const options = { concurrency: 6, retry };
+  const broker = await context.started({}, (one) => one.consume(orders, handler, options));
+  const graves = await context.deadLetters(orders);
+  await sendAll(context, broker, orders, works(12));
+  await context.until("six handlers to run", () => context.ledger.starts(orders.name) === 6);
+  let stopped = false;
+  void broker.stop({ timeoutMs: 100 }).then(() => {
+    stopped = true;
+  });
+  await context.until("stop() to end in spite of handlers that do not", () => stopped);
+  assert.equal(reasons.length, 6, "not every running handler was aborted");
+  for (const reason of reasons) assert.ok(isMessagingError(reason), "the signal's reason is no MessagingError");
+  // With a single attempt allowed, an abort that counted as a failed one would have ended in the dead letters.
+  const heir = await context.started({}, (one) => one.consume(orders, () => {}, { retry }));
+  await judgeClean(context, heir, orders);
+  assert.deepEqual(await graves.all(), [], "an aborted message was dead-lettered");
+}
+
+async function startsAgain(context: CaseContext): Promise<void> {
+  const orders = context.queue("orders");
+  const broker = await context.started({}, (one) => one.consume(orders, () => {}));
+  await broker.start();
+  for (let round = 0; round < 3; round++) {
+    await sendAll(context, broker, orders, works(20));
+    await allEffected(context);
+    await Promise.all([broker.stop(), broker.stop(), broker.stop({ timeoutMs: 10 })]);
+    assert.equal(broker.status().state, "stopped");
+    assert.equal(broker.status().connected, false);
+    assert.equal(await codeOf("a send after stop()", broker.send(orders, { n: 1 })), "closed");
+    await broker.stop();
+    await broker.start();
+  }
+  // A stop that overtakes a start leaves nothing behind, and the next start works.
+  await broker.stop();
+  const starting = broker.start().catch((error: unknown) => {
+    if (!isMessagingError(error)) throw error;
+  });
+  await broker.stop();
+  await starting;
+  assert.equal(broker.status().connected, false, "a connection outlived the stop that overtook its start");
+  await broker.start();
+  await sendAll(context, broker, orders, works(20));
+  await judgeClean(context, broker, orders);
+}
+
+async function stopMidPublish(context: CaseContext): Promise<void> {
+  const orders = context.queue("orders");
+  const held = holdConfirms(context.harness.adapter());
+  const broker = await context.started({ destinations: [orders] }, () => {}, held.adapter);
+  const early = Promise.all(works(100).map((work) => send(context, broker, orders, work)));
+  await context.until("some to be with the broker", () => held.answered.length > 0);
+  const stopping = broker.stop({ timeoutMs: context.patienceMs });
+  const late = Promise.all(works(20).map((work) => send(context, broker, orders, work)));
+  held.release();
+  await stopping;
+  await context.until("every send to end", () => context.ledger.outcomes("pending") === 0);
+  for (const refusal of await early) mustSucceed(refusal);
+  for (const refusal of await late) if (refusal !== undefined) assert.equal(refusal.code, "closed");
+  assert.equal((await send(context, broker, orders, { n: 1 }))?.code, "closed");
+  // In the midst of a stream, stopped without a pause: some are confirmed and some refused; all of it must be true.
+  const streaming = await context.started({ destinations: [orders] });
+  const stream = callers(2_000, 50, (n) => send(context, streaming, orders, { n }));
+  await context.until("the stream to flow", () => context.ledger.outcomes("confirmed") > 300);
+  await streaming.stop();
+  await stream;
+  await context.until("every send to end", () => context.ledger.outcomes("pending") === 0);
+  const heir = await context.started({}, (one) => one.consume(orders, () => {}));
+  await judgeClean(context, heir, orders);
+}
+
+async function comeAndGo(context: CaseContext): Promise<void> {
+  const orders = context.queue("orders");
+  const prefetch = 20;
+  const total = 2_000;
+  const publisher = await context.started({ destinations: [orders] });
+  const everyone: Watched<unknown>[] = [];
+  let mayDuplicate = 0;
+  const member = async (): Promise<() => Promise<void>> => {
+    const watched = watch(context.harness.adapter());
+    everyone.push(watched);
+    const handler = async (): Promise<void> => sleep(context.random() * 4);
+    const options = { concurrency: 5, prefetch: { messages: prefetch } };
+    const broker = await context.started({}, (one) => one.consume(orders, handler, options), watched.adapter);
+    return async () => {
+      if (context.random() < 0.7) return broker.stop();
+      // A crash: the adapter is gone under its engine. What still comes while it closes may be handled, and not be settled.
+      mayDuplicate += prefetch;
+      await watched.adapter.close();
+    };
+  };
+  const load = callers(total, 20, async (n) => mustSucceed(await send(context, publisher, orders, { n })));
+  const members = [await member(), await member(), await member()];
+  for (let change = 0; change < 10; change++) {
+    const before = context.ledger.effects(orders.name);
+    await members.shift()?.();
+    members.push(await member());
+    const progressed = (): boolean => context.ledger.effects(orders.name) > before || before >= total;
+    await context.until("progress after a change of members", progressed);
+  }
+  await load;
+  await allEffected(context);
+  await drained(context, publisher, orders);
+  const lost = everyone.reduce((sum, watched) => sum + watched.traffic(orders.name).lost.length, 0);
+  judge(context, { duplicates: mayDuplicate + lost });
+}
+
+export const lifecycle: readonly ConformanceCase[] = [
+  { number: "23a", title: "stop drains", run: stopDrains },
+  {
+    number: "23b",
+    title: "stop past its deadline: handlers aborted, their messages come back",
+    run: stopPastItsDeadline,
+  },
+  { number: "24a", title: "start after stop; racing stops", run: startsAgain },
+  { number: "24b", title: "stop mid-publish: every promise settles truthfully", run: stopMidPublish },
+  {
+    number: "25",
+    title: "consumers join and leave under load: nothing lost, duplicates bounded, progress",
+    run: comeAndGo,
+  },
+];

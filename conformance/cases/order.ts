@@ -1,0 +1,165 @@
+import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type Delivery, retry as retryLater } from "../../core/delivery.ts";
+import type { ConformanceCase } from "../case.ts";
+import type { CaseContext } from "../context.ts";
+import { watch } from "../decorators/watch.ts";
+import { judgeClean } from "../judge.ts";
+import { callers, mustSucceed, send } from "../publishing.ts";
+import { supports } from "../refusals.ts";
+
+interface Step {
+  readonly key: string;
+  readonly n: number;
+}
+
+/** Demands that the messages of each key are handled one after another, in the order of their sending. */
+class OrderCheck {
+  readonly #done = new Map<string, number>();
+  readonly #running = new Set<string>();
+  readonly violations: string[] = [];
+
+  begin({ key, n }: Step): void {
+    const expected = this.#done.get(key) ?? 0;
+    if (n !== expected) this.violations.push(`${key}: ${n} began where ${expected} was due`);
+    if (this.#running.has(key)) this.violations.push(`${key}: ${n} began while another was running`);
+    this.#running.add(key);
+  }
+
+  /** The attempt ended; its message is done, or due again. */
+  end({ key, n }: Step, done: boolean): void {
+    this.#running.delete(key);
+    if (done) this.#done.set(key, n + 1);
+  }
+
+  finished(key: string): number {
+    return this.#done.get(key) ?? 0;
+  }
+}
+
+async function perKeyOrder(context: CaseContext): Promise<void> {
+  if (!(await supports(context, "order"))) return;
+  const steps = context.queue<Step>("steps", { ordered: true, key: ({ key }) => key });
+  const check = new OrderCheck();
+  const handler = async (step: Step): Promise<void> => {
+    check.begin(step);
+    if (context.random() < 0.3) await sleep(context.random() * 5);
+    check.end(step, true);
+  };
+  const options = { concurrency: 8, prefetch: { messages: 40 } };
+  for (let consumer = 0; consumer < 3; consumer++) {
+    await context.started({}, (one) => one.consume(steps, handler, options));
+  }
+  const broker = await context.started({ destinations: [steps] });
+  // Each key has one caller, which does not wait for one confirm before it hands over the next.
+  await callers(10, 10, async (index) => {
+    const sends = Array.from({ length: 30 }, (_, n) => send(context, broker, steps, { key: `k${index}`, n }));
+    for (const refusal of await Promise.all(sends)) mustSucceed(refusal);
+  });
+  await judgeClean(context, broker, steps);
+  assert.deepEqual(check.violations, []);
+}
+
+async function orderUnderRetry(context: CaseContext): Promise<void> {
+  if (!(await supports(context, "order"))) return;
+  const steps = context.queue<Step>("steps", { ordered: true, key: ({ key }) => key });
+  const check = new OrderCheck();
+  const failures: number[] = [];
+  const handler = (step: Step, delivery: Delivery): void => {
+    check.begin(step);
+    // Held by its own failures until every other key is through, and once more for each later message.
+    const waits = step.key === "failing" && (step.n === 0 ? !othersDone() : delivery.attempt === 1);
+    check.end(step, !waits);
+    if (!waits) return;
+    failures.push(step.n);
+    throw new Error("not yet");
+  };
+  const keys = ["a", "b", "c", "d"];
+  const othersDone = (): boolean => keys.every((key) => check.finished(key) === 10);
+  const retry = { attempts: 100_000, delay: { firstMs: 20, factor: 1 } };
+  const broker = await context.started({}, (one) => one.consume(steps, handler, { concurrency: 4, retry }));
+  const publishKey = async (key: string, count: number): Promise<void> => {
+    const sends = Array.from({ length: count }, (_, n) => send(context, broker, steps, { key, n }));
+    for (const refusal of await Promise.all(sends)) mustSucceed(refusal);
+  };
+  await publishKey("failing", 5);
+  await context.until("the first failure", () => failures.length > 0);
+  await Promise.all(keys.map((key) => publishKey(key, 10)));
+  await judgeClean(context, broker, steps);
+  assert.deepEqual(check.violations, []);
+  assert.deepEqual([...new Set(failures)], [0, 1, 2, 3, 4], "a later message failed before an earlier one");
+}
+
+/** Between two attempts of a message lies more time than the broker lets anybody hold one without doing something for it. */
+async function longRest(context: CaseContext): Promise<void> {
+  if (!(await supports(context, "order"))) return;
+  const steps = context.queue<Step>("steps", { ordered: true, key: ({ key }) => key });
+  const { holding, sessionMs = 0 } = context.harness;
+  const watched = watch(holding?.adapter() ?? context.leasing());
+  const traffic = watched.traffic(steps.name);
+  const restMs = (): number => Math.ceil(1.5 * Math.max(holding?.longestMs ?? 0, sessionMs, traffic.leaseMs ?? 0, 400));
+  const check = new OrderCheck();
+  const attempts: number[] = [];
+  let dueAt = 0;
+  let earlyMs = 0;
+  const handler = (step: Step, { attempt }: Delivery): ReturnType<typeof retryLater> | undefined => {
+    check.begin(step);
+    const rests = step.key === "resting" && step.n === 0;
+    if (rests) attempts.push(attempt);
+    check.end(step, !rests || attempts.length > 1);
+    if (!rests) return;
+    earlyMs = dueAt - performance.now();
+    if (attempts.length > 1) return;
+    dueAt = performance.now() + restMs();
+    return retryLater({ afterMs: restMs() });
+  };
+  const broker = await context.started({}, (one) => one.consume(steps, handler, { concurrency: 4 }), watched.adapter);
+  const sendKey = async (key: string, count: number): Promise<void> => {
+    const sends = Array.from({ length: count }, (_, n) => send(context, broker, steps, { key, n }));
+    for (const refusal of await Promise.all(sends)) mustSucceed(refusal);
+  };
+  await sendKey("resting", 5);
+  await context.until("the first attempt", () => attempts.length > 0);
+  await sendKey("other", 10);
+  await context.until("the other key to pass", () => check.finished("other") === 10);
+  assert.equal(check.finished("resting"), 0, "a key did not wait for its own");
+  await context.until("the rest to end", () => check.finished("resting") === 5, restMs() + context.patienceMs);
+  assert.deepEqual(attempts, [1, 2], "the attempts of the message that rested");
+  assert.ok(earlyMs <= 0, `it came ${earlyMs.toFixed(1)} ms before it was due`);
+  await judgeClean(context, broker, steps);
+  assert.deepEqual(check.violations, []);
+}
+
+async function hotKey(context: CaseContext): Promise<void> {
+  if (!(await supports(context, "order"))) return;
+  const steps = context.queue<Step>("steps", { ordered: true, key: ({ key }) => key });
+  const check = new OrderCheck();
+  const gate = Promise.withResolvers<void>();
+  const handler = async (step: Step): Promise<void> => {
+    check.begin(step);
+    if (step.key === "hot") await gate.promise;
+    check.end(step, true);
+  };
+  const options = { concurrency: 4, prefetch: { messages: 200 } };
+  const broker = await context.started({}, (one) => one.consume(steps, handler, options));
+  const sendKey = async (key: string, count: number): Promise<void> => {
+    const sends = Array.from({ length: count }, (_, n) => send(context, broker, steps, { key, n }));
+    for (const refusal of await Promise.all(sends)) mustSucceed(refusal);
+  };
+  await sendKey("hot", 50);
+  await context.until("the hot key to be held", () => context.ledger.starts(steps.name) === 1);
+  const others = Array.from({ length: 20 }, (_, index) => `k${index}`);
+  await Promise.all(others.map((key) => sendKey(key, 5)));
+  await context.until("the other keys to pass", () => others.every((key) => check.finished(key) === 5));
+  assert.equal(check.finished("hot"), 0);
+  gate.resolve();
+  await judgeClean(context, broker, steps);
+  assert.deepEqual(check.violations, []);
+}
+
+export const order: readonly ConformanceCase[] = [
+  { number: "16", title: "per-key order with several consumers, with mixed handler times", run: perKeyOrder },
+  { number: "17a", title: "order under retry: a key waits for its own, others pass", run: orderUnderRetry },
+  { number: "17b", title: "a rest that is longer than a delivery may be held", run: longRest },
+  { number: "18", title: "a hot key does not stall the rest", run: hotKey },
+];

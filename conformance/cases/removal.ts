@@ -1,0 +1,143 @@
+import assert from "node:assert/strict";
+import type { Adapter, SubscriptionDeclaration, Topology } from "../../core/adapter.ts";
+import {
+  type Address,
+  addressName,
+  describeAddress,
+  type QueueAddress,
+  type TopicAddress,
+} from "../../core/address.ts";
+import type { ConformanceCase } from "../case.ts";
+import type { CaseContext } from "../context.ts";
+import { existing, nothingNewExists } from "../existing.ts";
+import { failureOf } from "../refusals.ts";
+import { outgoing, Seam } from "../seam.ts";
+
+/** A queue, and a topic with a subscription where there are topics. */
+interface Things {
+  readonly topology: Topology;
+  /** Where messages stand. */
+  readonly places: readonly Address[];
+  /** What messages are sent to. */
+  readonly targets: readonly (QueueAddress | TopicAddress)[];
+}
+
+async function removal(context: CaseContext): Promise<void> {
+  if (context.harness.adapter().remove === undefined) return context.refused("removing: the adapter has no `remove`");
+  const kept = things(context, "kept");
+  const doomed = things(context, "doomed");
+  const others = await opened(context);
+  await others.declare(kept.topology);
+  await fill(context, others, kept);
+  const before = await existing(context);
+  const maker = await opened(context);
+  await maker.declare(doomed.topology);
+  await fill(context, maker, doomed);
+  await maker.close();
+
+  // One that has declared none of it.
+  const remover = await opened(context);
+  await remove(remover.adapter, doomed.topology);
+  for (const place of doomed.places) await gone(context, remover, place);
+  for (const target of doomed.targets) await refused(context, remover, target);
+  await nothingNewExists(context, before);
+  await remove(remover.adapter, doomed.topology);
+  await remove(remover.adapter, things(context, "never").topology);
+  for (const place of kept.places) await holds(context, others, place, 1);
+
+  const again = await opened(context);
+  await again.declare(doomed.topology);
+  for (const place of doomed.places) await holds(context, again, place, 0);
+  await fill(context, again, doomed);
+  for (const place of doomed.places) await holds(context, again, place, 1);
+  if (context.harness.withoutTopics !== undefined) context.note(`only queues: ${context.harness.withoutTopics}`);
+}
+
+function things(context: CaseContext, name: string): Things {
+  const queue: QueueAddress = { kind: "queue", name: context.name(`${name}-orders`) };
+  const topic: TopicAddress = { kind: "topic", name: context.name(`${name}-placed`) };
+  const subscription: SubscriptionDeclaration = {
+    address: { kind: "subscription", topic: topic.name, name: "billing" },
+    ordered: false,
+    from: "now",
+  };
+  const withTopics = context.harness.withoutTopics === undefined;
+  const sources = withTopics ? [queue, subscription.address] : [queue];
+  return {
+    topology: {
+      mode: "create",
+      queues: [{ address: queue, ordered: false, priorities: 1 }],
+      topics: withTopics ? [{ address: topic, ordered: false }] : [],
+      subscriptions: withTopics ? [subscription] : [],
+    },
+    places: sources.flatMap((of): Address[] => [of, { kind: "dead-letters", of }]),
+    targets: withTopics ? [queue, topic] : [queue],
+  };
+}
+
+async function opened(context: CaseContext): Promise<Seam> {
+  const seam = await Seam.open(context.harness.adapter());
+  context.cleanUp(() => seam.close());
+  return seam;
+}
+
+/** Puts one message everywhere. */
+async function fill(context: CaseContext, seam: Seam, { places, targets }: Things): Promise<void> {
+  for (const target of targets) await seam.confirmed(target, [outgoing({ id: context.id() })]);
+  for (const place of places) {
+    if (place.kind === "dead-letters") await seam.confirmed(place, [outgoing({ id: context.id() })]);
+  }
+  for (const place of places) await holds(context, seam, place, 1);
+}
+
+async function remove(adapter: Adapter, topology: Topology): Promise<void> {
+  if (adapter.remove === undefined) throw new Error("asked for before");
+  await adapter.remove(topology);
+}
+
+/** What is removed may be seen for a moment longer. */
+async function gone(context: CaseContext, seam: Seam, place: Address): Promise<void> {
+  let last = "";
+  const missing = async (): Promise<boolean> => {
+    const failure = await failureOf(seam.adapter.depth(place));
+    last = failure === undefined ? "stands" : failure.message;
+    return failure?.code === "not-found";
+  };
+  const where = describeAddress(place);
+  try {
+    await context.until(`${where} to be gone`, missing);
+  } catch (cause) {
+    throw new Error(`${where} was removed, and is not gone: ${last}`, { cause });
+  }
+}
+
+async function refused(context: CaseContext, seam: Seam, target: QueueAddress | TopicAddress): Promise<void> {
+  let last = "";
+  await context.until(`sending to ${addressName(target)} to be refused`, async () => {
+    const [result] = await seam.send(target, [outgoing({ id: context.id() })]);
+    last = result?.status === "rejected" ? result.error.code : String(result?.status);
+    return last !== "confirmed";
+  });
+  assert.equal(last, "not-found", `sending to ${describeAddress(target)}, which is removed`);
+}
+
+async function holds(context: CaseContext, seam: Seam, place: Address, count: number): Promise<void> {
+  let last = "";
+  const so = async (): Promise<boolean> => {
+    const { ready } = await seam.adapter.depth(place);
+    last = `${ready} ready`;
+    return ready === count;
+  };
+  try {
+    await context.until(`${count} messages at ${describeAddress(place)}`, so);
+  } catch (cause) {
+    throw new Error(`${describeAddress(place)} does not hold ${count}: ${last}`, { cause });
+  }
+}
+
+export const removalCase: ConformanceCase = {
+  number: "38",
+  title: "what is removed is gone with its messages, others are untouched, and it can be declared again",
+  alone: true,
+  run: removal,
+};

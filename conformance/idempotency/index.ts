@@ -1,0 +1,10 @@
+export type { Runner } from "../conformance.ts";
+export type { CaseReport, CaseResult } from "../results.ts";
+export type { RunCase } from "../run-case.ts";
+export type { Outage } from "../stores/outage.ts";
+export type { ProcessPlace } from "../stores/store-process.ts";
+export { runCase } from "../stores/suite.ts";
+export type { StoreCase } from "./case.ts";
+export { STORE_CASES, storeConformance } from "./conformance.ts";
+export type { StoreContext } from "./context.ts";
+export type { OpenStore, StoreHarness } from "./harness.ts";
