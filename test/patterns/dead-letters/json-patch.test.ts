@@ -74,7 +74,7 @@ describe("a JSON patch (RFC 6902, appendix A)", () => {
   test("is refused where it is none, with the operation", () => {
     for (const [given, problem] of [
       [[], "at least one operation"],
-      ["x", "a list of operations"],
+      ["x", "a list of at least one operation"],
       [[{ op: "add", path: "/a" }], "operation 0 (add) has no value"],
       [
         [
