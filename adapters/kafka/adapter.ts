@@ -35,7 +35,7 @@ import { physicalName, topicName } from "./names.ts";
 import { type KafkaOptions, resolveOptions, type Settings } from "./options.ts";
 import type { KafkaClient, KafkaConnection } from "./port.ts";
 import { Session } from "./session.ts";
-import { removeAll } from "./topology/establish.ts";
+import { removeAll } from "./topology-recovery.ts";
 
 const SEND_LIMITS: SendLimits = Object.freeze({
   maxBatchMessages: 2_000,

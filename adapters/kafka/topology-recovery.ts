@@ -1,11 +1,25 @@
-import type { Topology } from "../../core/adapter.ts";
+import type { Admin } from "kafkajs";
+import type { SubscriptionDeclaration, Topology } from "../../core/adapter.ts";
 import { DeclaredTopology } from "../../core/adapter-support.ts";
+import { describeAddress } from "../../core/address.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { Cluster } from "./cluster.ts";
-import { collisionName } from "./names.ts";
+import { isMissing, operationError } from "./errors.ts";
+import { clientError } from "./kafkajs/errors.ts";
+import { collisionName, groupName, topicName } from "./names.ts";
 import type { Settings } from "./options.ts";
-import { establish } from "./topology/establish.ts";
-import { type PlannedTopic, planOf } from "./topology/plan.ts";
+import type { TopicMetadata } from "./port.ts";
+import { withoutId } from "./topic-identity.ts";
+import {
+  INSPECTED,
+  inspect,
+  type Plan,
+  type PlannedTopic,
+  type Problem,
+  planOf,
+  specificationOf,
+} from "./topology/plan.ts";
+import { initializePosition, repairPosition } from "./topology/positions.ts";
 
 /** Several callers may miss a topic at once, and again before the whole cluster knows the new one. */
 const MIN_PAUSE_MS = 1_000;
@@ -136,4 +150,198 @@ function madeAgain(topics: readonly string[]): MessagingError {
     "not-found",
     `Kafka did not have ${names} any more; made again, and empty: find out who deleted what stood there`,
   );
+}
+
+/** What {@link establish} reports in addition to problems. */
+interface EstablishEvents {
+  /** These topics were created. */
+  made(topics: readonly string[]): void;
+  /** Reports a condition that people should know. */
+  notice(error: MessagingError): void;
+}
+
+/**
+ * Creates or verifies a topology. `others` are topics known from elsewhere, by `collisionName`. Resolves with all
+ * problems; rejects if the cluster does not answer.
+ */
+export async function establish(
+  cluster: Cluster,
+  topology: Topology,
+  settings: Settings,
+  events: EstablishEvents,
+  others?: ReadonlyMap<string, PlannedTopic>,
+): Promise<readonly Problem[]> {
+  if (topology.mode === "none") return [];
+  const work = new TopologySetup(cluster, planOf(topology, settings, others), settings, events);
+  if (topology.mode === "create") await work.create();
+  await work.verify();
+  return work.problems;
+}
+
+class TopologySetup {
+  readonly problems: Problem[];
+  readonly #cluster: Cluster;
+  readonly #plan: Plan;
+  readonly #settings: Settings;
+  readonly #events: EstablishEvents;
+  /** Topics created here, with their metadata: not every broker knows them at once. */
+  readonly #made = new Map<string, TopicMetadata>();
+  /** Topics with a problem, which are not verified. */
+  readonly #failed = new Set<string>();
+
+  constructor(cluster: Cluster, plan: Plan, settings: Settings, events: EstablishEvents) {
+    this.#cluster = cluster;
+    this.#plan = plan;
+    this.#settings = settings;
+    this.#events = events;
+    this.problems = [...plan.problems];
+  }
+
+  /**
+   * A subscription's own topic is created after its position. So if that topic exists without a position, the position
+   * was lost, and the subscription starts at the earliest event.
+   */
+  async create(): Promise<void> {
+    const { topics, subscriptions } = this.#plan;
+    const { nodes, topics: found } = await this.#cluster.metadata(topics.map(({ name }) => name));
+    const brokers = nodes.length;
+    const missing = new Set(found.filter(({ error }) => isMissing(error)).map(({ topic }) => topic));
+    const isNew = ({ address }: SubscriptionDeclaration): boolean => missing.has(topicName(address));
+    const owned = new Set(subscriptions.map(({ address }) => topicName(address)));
+    const wanted = topics.filter(({ name }) => missing.has(name));
+    await this.#make(
+      wanted.filter(({ name }) => !owned.has(name)),
+      brokers,
+    );
+    await each(subscriptions, async (subscription) => {
+      if (this.#failed.has(subscription.address.topic)) this.#failed.add(topicName(subscription.address));
+      else await this.#position(subscription, isNew(subscription));
+    });
+    await this.#make(
+      wanted.filter(({ name }) => owned.has(name) && !this.#failed.has(name)),
+      brokers,
+    );
+  }
+
+  /** Inspects everything without a problem so far. */
+  async verify(): Promise<void> {
+    const topics = this.#plan.topics.filter(({ name }) => !this.#failed.has(name));
+    const older = topics.filter(({ name }) => !this.#made.has(name));
+    const { topics: found } = await this.#cluster.metadata(older.map(({ name }) => name));
+    const byName = new Map(found.map((metadata) => [metadata.topic, metadata]));
+    const existing = new Map<PlannedTopic, TopicMetadata>();
+    for (const planned of topics) {
+      const metadata = this.#made.get(planned.name) ?? byName.get(planned.name);
+      const error = metadata === undefined ? "UNKNOWN_TOPIC_OR_PARTITION" : metadata.error;
+      if (metadata !== undefined && error === undefined && metadata.id === "")
+        this.#fail(planned.name, withoutId(planned.name));
+      else if (metadata !== undefined && error === undefined) existing.set(planned, metadata);
+      else this.#fail(planned.name, operationError(String(error), `look at ${describe(planned)}`, "try again"));
+    }
+    const all = [...existing];
+    for (let from = 0; from < all.length; from += MAX_DESCRIBED) {
+      await this.#inspect(all.slice(from, from + MAX_DESCRIBED));
+    }
+  }
+
+  async #inspect(existing: readonly (readonly [PlannedTopic, TopicMetadata])[]): Promise<void> {
+    const names = existing.map(([{ name }]) => name);
+    const configurations = await this.#cluster.configurations(names, INSPECTED);
+    for (const [planned, metadata] of existing) {
+      const configuration = configurations.get(planned.name);
+      if (isMessagingError(configuration)) this.#fail(planned.name, configuration);
+      else if (configuration !== undefined) {
+        const errors = inspect(planned, metadata, configuration, this.#settings);
+        this.problems.push(...errors.map((error) => ({ topics: [planned.name], error })));
+      }
+    }
+  }
+
+  async #make(topics: readonly PlannedTopic[], brokers: number): Promise<void> {
+    for (let from = 0; from < topics.length; from += MAX_PER_REQUEST) {
+      await this.#makeSome(topics.slice(from, from + MAX_PER_REQUEST), brokers);
+    }
+  }
+
+  async #makeSome(topics: readonly PlannedTopic[], brokers: number): Promise<void> {
+    const specifications = topics.map((topic) => specificationOf(topic, brokers, this.#settings));
+    const outcomes = await this.#cluster.createTopics(specifications);
+    for (const { topic, error, message } of outcomes) {
+      if (error === undefined) continue;
+      const planned = topics.find(({ name }) => name === topic);
+      const what = `create ${planned === undefined ? `topic "${topic}"` : describe(planned)}`;
+      this.#fail(topic, operationError(error, what, "change what it refuses, or create the topic yourself", message));
+    }
+    const made = outcomes.filter(({ error }) => error === undefined).map(({ topic }) => topic);
+    if (made.length === 0) return;
+    for (const metadata of await this.#cluster.newTopics(made)) this.#made.set(metadata.topic, metadata);
+    this.#events.made(made);
+  }
+
+  async #position({ address, from }: SubscriptionDeclaration, isNew: boolean): Promise<void> {
+    try {
+      if (isNew) await initializePosition(this.#cluster, address, from);
+      else if (await repairPosition(this.#cluster, address))
+        this.#events.notice(positionLost(describeAddress(address)));
+    } catch (error) {
+      if (!isMessagingError(error) || UNANSWERED.includes(error.code)) throw error;
+      this.#fail(topicName(address), error);
+    }
+  }
+
+  #fail(topic: string, problem: MessagingError): void {
+    this.#failed.add(topic);
+    this.problems.push({ topics: [topic], error: problem });
+  }
+}
+
+/** Codes of an unreachable cluster; other errors are a problem of one subscription. */
+const UNANSWERED: readonly string[] = ["unreachable", "timeout", "closed"];
+/** A server creates them all before it answers. */
+const MAX_PER_REQUEST = 50;
+const MAX_DESCRIBED = 500;
+/** How many positions are set at a time: each takes several requests. */
+const CONCURRENCY = 8;
+
+async function each<Item>(items: readonly Item[], run: (item: Item) => Promise<void>): Promise<void> {
+  const queue = items.values();
+  const worker = async (): Promise<void> => {
+    for (const item of queue) await run(item);
+  };
+  await Promise.all(Array.from({ length: Math.min(CONCURRENCY, items.length) }, worker));
+}
+
+function describe({ name, what }: PlannedTopic): string {
+  const topic = `topic "${name}"`;
+  return what === topic ? topic : `${topic} (${what})`;
+}
+
+function positionLost(subscription: string): MessagingError {
+  return new MessagingError(
+    "not-found",
+    `${subscription} had no position on Kafka any more, and goes on at the earliest event kept. Kafka forgets the position of a group when its topic is deleted, and that of a group without consumers after offsets.retention.minutes: raise that to more than the longest pause`,
+  );
+}
+
+/** Deletes the existing topics and consumer groups of a topology. */
+export async function removeAll(admin: Admin, topology: Topology, settings: Settings): Promise<void> {
+  const topics = planOf(topology, settings).topics.map(({ name }) => name);
+  const work = [...topology.queues, ...topology.subscriptions].map(({ address }) => address);
+  const sources = work.flatMap((of) => [of, { kind: "dead-letters", of } as const]);
+  // The groups of delay forwarders have the names of their topics.
+  const groups = new Set([...topics, ...sources.map((source) => groupName(source))]);
+  try {
+    await admin.connect();
+    const existing = new Set(await admin.listTopics());
+    const stale = topics.filter((topic) => existing.has(topic));
+    if (stale.length > 0) await admin.deleteTopics({ topics: stale });
+    const known = (await admin.listGroups()).groups.map(({ groupId }) => groupId);
+    const left = known.filter((group) => groups.has(group));
+    if (left.length > 0) await admin.deleteGroups(left);
+  } catch (cause) {
+    const what = `${topics.length} topics and their groups could not all be removed`;
+    throw clientError("refused", `${what}, and the rest is to be removed by hand`, cause);
+  } finally {
+    await admin.disconnect();
+  }
 }

@@ -1,11 +1,43 @@
+import { serverVersion } from "../../adapters/rabbitmq/server-version.ts";
+import type { Adapter } from "../../core/adapter.ts";
+import type { WorkAddress } from "../../core/address.ts";
 import type { Destination } from "../../core/destination.ts";
+import { isMessagingError } from "../../core/errors.ts";
+import { thrownText } from "../../core/foreign.ts";
 import { compareBrokers } from "../../patterns/migration/index.ts";
 import { aboutBroker, aboutDestination } from "../about-broker.ts";
-import { examine, type Named } from "../examination.ts";
+import {
+  type Check,
+  deadCountOf,
+  deadText,
+  delayChecks,
+  placeText,
+  policyChecks,
+  type ServerDetails,
+  serverDetails,
+  totalCount,
+} from "../broker-statistics.ts";
+import { columns } from "../columns.ts";
 import { CommandError } from "../exit-codes.ts";
-import { chooseBroker, chosenBroker, type Frame, madeAdapter } from "../frame.ts";
-import { declarationsOf, planText, problemJson } from "../standing.ts";
-import { destinationOf, findWorkTarget, parseAddress } from "../target.ts";
+import {
+  chooseBroker,
+  chosenBroker,
+  type Frame,
+  listDestinations,
+  madeAdapter,
+  missingText,
+  withBroker,
+} from "../frame.ts";
+import {
+  type Compared,
+  compare,
+  declarationsOf,
+  paintSupport,
+  planText,
+  problemJson,
+  type Standing,
+} from "../standing.ts";
+import { describeDestination, destinationOf, findTarget, findWorkTarget, parseAddress, placeOf } from "../target.ts";
 import { type Ended, verb } from "../verb.ts";
 
 export const doctor = verb({
@@ -105,4 +137,188 @@ async function comparePlan(
     text: planText(terminal.paint, `${here.name} ${before.label}`, `${there.name} ${after.label}`, comparison, refused),
     exit: refused.length > 0 ? "unavailable" : "done",
   };
+}
+
+/** A destination of the command line, of the configuration, or of the broker. */
+export interface Named {
+  readonly destination: Destination;
+  /** Whether its options are known. */
+  readonly isDeclared: boolean;
+}
+
+/** Connects, runs all checks, and reports the results. */
+export async function examine(frame: Frame, named: readonly Named[]): Promise<Ended> {
+  return withBroker(frame, { destinations: [] }, async ({ adapter, label }) => {
+    const checks: Check[] = [
+      { check: "connect", status: "ok", message: `connected${placeText(adapter)} and logged in` },
+    ];
+    const { version, servers } = await details(adapter, checks);
+    const { destinations: known = [] } = frame.configuration;
+    const found = named.length > 0 ? named : await findDestinations(adapter, checks);
+    const wanted = found.map(({ destination }) => destination);
+    checks.push(...(await policyChecks(adapter, wanted)), ...(await delayChecks(adapter)));
+    const compared: Compared[] = [];
+    for (const one of found) compared.push(await compareOne(adapter, one));
+    const destinations = [];
+    for (const [index, one] of wanted.entries()) {
+      const standing: Standing = compared[index]?.standing ?? "unknown";
+      const counts = await countsOf(adapter, one, standing, checks);
+      destinations.push({ ...aboutDestination(adapter, one), standing, ...counts });
+    }
+    for (const { destination, standing, problems } of compared) {
+      const status =
+        standing === "same" || standing === "undeclared" ? "ok" : standing === "unknown" ? "unknown" : "failed";
+      const exists = standing === "undeclared" ? "exists; no configuration declares it" : "exists as declared";
+      const meant = standing === "missing" ? await meantText(adapter, destination, known) : "";
+      const message =
+        [...problems.map((problem) => problem.message), ...(meant === "" ? [] : [meant])].join("; ") || exists;
+      checks.push({ check: `compare ${destination}`, status, message });
+    }
+    checks.push({
+      check: "write and consume",
+      status: "unknown",
+      message: "these rights cannot be checked without sending and consuming, which this command does not do",
+    });
+    const about = aboutBroker(label, adapter, wanted, frame.configuration.require ?? []);
+    const json = { ...about, version, servers, checks, destinations, plan: null };
+    const refused = about.problems.length > 0;
+    const amiss = checks.some(({ status }) => status === "failed");
+    return { json, text: examinedText(frame, json), exit: refused ? "unavailable" : amiss ? "configuration" : "done" };
+  });
+}
+
+/** Finds the destinations on the broker. */
+async function findDestinations(adapter: Adapter, checks: Check[]): Promise<readonly Named[]> {
+  const check = "find destinations";
+  try {
+    const found = await listDestinations(adapter);
+    const message =
+      found.length === 0 ? "there are no destinations of anybroker" : `found ${found.length}, without a configuration`;
+    checks.push({ check, status: "ok", message });
+    return found.map((destination) => ({ destination, isDeclared: false }));
+  } catch (error) {
+    if (!isMessagingError(error) && !(error instanceof CommandError)) throw error;
+    checks.push({ check, status: "failed", message: `no destinations were named, and ${error.message}` });
+    return [];
+  }
+}
+
+async function compareOne(adapter: Adapter, { destination, isDeclared }: Named): Promise<Compared> {
+  const name = describeDestination(destination);
+  if (isDeclared) {
+    const [compared] = await compare(adapter, [destination]);
+    return compared ?? { destination: name, standing: "unknown", problems: [] };
+  }
+  try {
+    // A topic has no depth, and was listed.
+    if (destination.kind !== "topic") await adapter.depth(placeOf(destination));
+    return { destination: name, standing: "undeclared", problems: [] };
+  } catch (error) {
+    if (!isMessagingError(error)) throw error;
+    const standing = error.code === "not-found" ? "missing" : "unknown";
+    return { destination: name, standing, problems: [problemJson(error)] };
+  }
+}
+
+/** Suggests a name for a destination that does not exist. */
+async function meantText(adapter: Adapter, destination: string, known: readonly Destination[]): Promise<string> {
+  const target = findTarget(destination, []);
+  if (target.destination.kind === "topic" && target.subscription === undefined) return "";
+  const text = await missingText(adapter, placeOf(destinationOf(target)) as WorkAddress, known);
+  return text.includes(";") ? text.slice(text.indexOf(";") + 2) : "";
+}
+
+async function details(adapter: Adapter, checks: Check[]) {
+  try {
+    const found = await serverDetails(adapter);
+    checks.push({ check: "version", ...versionCheck(adapter.name, found) });
+    return found;
+  } catch (error) {
+    const message = thrownText(error);
+    checks.push({
+      check: "version",
+      status: isMessagingError(error, "unreachable") ? "failed" : "unknown",
+      message,
+    });
+    return { version: null, servers: null };
+  }
+}
+
+function versionCheck(broker: string, { version, servers }: ServerDetails): Pick<Check, "status" | "message"> {
+  if (version !== null) {
+    // Only RabbitMQ reports a version.
+    if (serverVersion(version).atLeast(3, 10)) return { status: "ok", message: version };
+    return { status: "failed", message: `${version} is too old: anybroker is for RabbitMQ 3.10 and later` };
+  }
+  if (servers !== null) return { status: "ok", message: `${servers} servers; the protocol does not report a version` };
+  return { status: "unknown", message: `${broker} does not report it` };
+}
+
+async function countsOf(adapter: Adapter, destination: Destination, standing: Standing, checks: Check[]) {
+  const nothing = { messages: null, deadLetters: null, deadLettersHeld: null };
+  if (destination.kind === "topic" || standing === "missing") return nothing;
+  const of = placeOf(destination) as WorkAddress;
+  try {
+    const [messages, dead] = await Promise.all([adapter.depth(of), deadCountOf(adapter, of)]);
+    checks.push({ check: `count ${describeDestination(destination)}`, status: "ok", message: "allowed" });
+    return {
+      messages: totalCount(messages),
+      ...dead,
+    };
+  } catch (error) {
+    if (!isMessagingError(error)) throw error;
+    checks.push({ check: `count ${describeDestination(destination)}`, status: "failed", message: error.message });
+    return nothing;
+  }
+}
+
+interface Examined {
+  readonly broker: string;
+  readonly adapter: string;
+  readonly version: string | null;
+  readonly checks: readonly Check[];
+  readonly capabilities: Readonly<Record<string, { readonly support: string; readonly note: string }>>;
+  readonly limits: Readonly<Record<string, number>>;
+  readonly destinations: readonly (ReturnType<typeof aboutDestination> & {
+    messages: number | null;
+    deadLetters: number | null;
+    deadLettersHeld: number | null;
+  })[];
+  readonly problems: readonly { readonly code: string; readonly message: string }[];
+}
+
+function examinedText({ terminal: { paint } }: Frame, examined: Examined): string {
+  const mark = { ok: paint.green("ok"), failed: paint.red("failed"), unknown: paint.yellow("unknown") };
+  const { checks, destinations, capabilities, limits, problems } = examined;
+  const parts = [
+    `${paint.bold(examined.adapter)} ${examined.version ?? ""} ${paint.dim(examined.broker)}`,
+    columns(
+      paint,
+      ["CHECK", "", ""],
+      checks.map(({ check, status, message }) => [check, { painted: mark[status] }, message]),
+    ),
+    columns(
+      paint,
+      ["CAPABILITY", "", ""],
+      Object.entries(capabilities).map(([name, { support, note }]) => [
+        name,
+        { painted: paintSupport(paint, support) },
+        note,
+      ]),
+    ),
+    columns(paint, ["LIMIT", ""], Object.entries(limits)),
+  ];
+  if (destinations.length > 0) {
+    const rows = destinations.map(({ destination, physical, asks, messages, deadLetters, deadLettersHeld }) => [
+      destination,
+      physical.main,
+      asks.map(({ capability, support }) => `${capability} (${support})`).join(", "),
+      messages,
+      deadLetters === null ? null : { painted: deadText(paint, { deadLetters, deadLettersHeld }) },
+    ]);
+    parts.push(
+      columns(paint, [{ name: "DESTINATION", when: "whole" }, "ON THE BROKER", "ASKS FOR", "MESSAGES", "DEAD"], rows),
+    );
+  }
+  return [...parts, ...problems.map(({ code, message }) => `${paint.red(code)} ${message}`)].join("\n\n");
 }

@@ -1,13 +1,28 @@
-import type { SubscriptionDeclaration } from "../../core/adapter.ts";
+import type { StandardJSONSchemaV1, StandardSchemaV1 } from "@standard-schema/spec";
+import type { Adapter, SubscriptionDeclaration } from "../../core/adapter.ts";
 import { addressName, describeAddress, workAddress } from "../../core/address.ts";
+import { checkOptions, optionalText } from "../../core/checks.ts";
 import { jsonCodec } from "../../core/codec.ts";
 import { Declarations } from "../../core/declarations.ts";
 import type { Destination, Queue, Topic } from "../../core/destination.ts";
 import { MessagingError } from "../../core/errors.ts";
-import type { BrokerBindings, BrokerChannel, DescribedDestination } from "./bindings.ts";
-import { type AsyncApiDocument, given, type JsonObject, sorted } from "./document.ts";
-import { type AsyncApiAction, type AsyncApiOptions, resolveOptions, type Settings } from "./options.ts";
-import { headersSchema, payloadSchema } from "./schemas.ts";
+import { thrownText } from "../../core/foreign.ts";
+import { HEADER } from "../../core/system-headers.ts";
+import {
+  type AsyncApiDocument,
+  type AsyncApiInfo,
+  type AsyncApiServer,
+  type BrokerBindings,
+  type BrokerChannel,
+  type BrokerMessages,
+  bindingsOfAdapter,
+  type DescribedDestination,
+  given,
+  type JsonObject,
+  type JsonValue,
+  plainBindings,
+  sorted,
+} from "./bindings.ts";
 
 type Body = Queue<never, unknown> | Topic<never, unknown>;
 
@@ -222,4 +237,229 @@ function pointer(...path: readonly string[]): string {
 
 function escaped(name: string): string {
   return name.replaceAll("~", "~0").replaceAll("/", "~1");
+}
+
+/** What the described application does with a destination. */
+export type AsyncApiAction = "send" | "receive";
+
+/** The options of {@link asyncapi}. */
+export interface AsyncApiOptions {
+  readonly info: AsyncApiInfo;
+  /** The servers by name. Hosts must not have credentials. Default: none. */
+  readonly servers?: Readonly<Record<string, AsyncApiServer>>;
+  /** The destinations in any order, as for `createBroker`. A subscription includes its topic. */
+  readonly destinations: readonly Destination[];
+  /**
+   * The adapter of the broker; it need not be connected. For RabbitMQ, Kafka, SQS and SNS the document has bindings and
+   * physical names. Default: logical names, without bindings.
+   */
+  readonly adapter?: Adapter;
+  /** Bindings instead of an adapter; they need no client: `rabbitmqBindings()`, `kafkaBindings()`, `sqsBindings()`. */
+  readonly bindings?: BrokerBindings;
+  /**
+   * The side of the schemas that describes bodies: `input` is what is sent, `output` is what handlers get. Default `input`.
+   */
+  readonly payload?: "input" | "output";
+  /**
+   * The application's header with the correlation id. Default: the message's id, if the broker has it in a header.
+   */
+  readonly correlationHeader?: string;
+  /**
+   * Returns what the application does with a destination. Default: it sends to queues and topics, and receives from queues
+   * and subscriptions.
+   */
+  readonly actions?: (destination: Destination) => readonly AsyncApiAction[];
+}
+
+/** The checked options with their defaults. */
+export interface Settings {
+  readonly info: AsyncApiInfo;
+  readonly servers: Readonly<Record<string, AsyncApiServer>> | undefined;
+  readonly destinations: readonly Destination[];
+  readonly bindings: BrokerBindings;
+  readonly payload: "input" | "output";
+  readonly correlationHeader: string | undefined;
+  readonly actions: (destination: Destination) => readonly AsyncApiAction[];
+}
+
+const WHERE = "asyncapi";
+const OPTIONS = ["info", "servers", "destinations", "adapter", "bindings", "payload", "correlationHeader", "actions"];
+const POSSIBLE: Readonly<Record<Destination["kind"], readonly AsyncApiAction[]>> = {
+  queue: ["send", "receive"],
+  topic: ["send"],
+  subscription: ["receive"],
+};
+
+/** Fills in the defaults. Throws `invalid`. */
+export function resolveOptions(options: AsyncApiOptions): Settings {
+  checkOptions(WHERE, options, OPTIONS);
+  const { info, servers, destinations, adapter, bindings, payload = "input", actions } = options;
+  if (typeof info?.title !== "string" || typeof info.version !== "string") {
+    throw invalid("{ info } takes a title and a version, both strings");
+  }
+  for (const [name, server] of Object.entries(servers ?? {})) checkServer(name, server);
+  if (!Array.isArray(destinations)) throw invalid("{ destinations } takes a list of queues, topics and subscriptions");
+  for (const destination of destinations as readonly (Destination | null | undefined)[]) {
+    if (destination?.kind !== undefined && destination.kind in POSSIBLE) continue;
+    throw invalid("{ destinations } takes destinations made by queue(), topic() and subscription()");
+  }
+  if (adapter !== undefined && bindings !== undefined) throw invalid("takes { adapter } or { bindings }, not both");
+  if (payload !== "input" && payload !== "output") throw invalid('{ payload } takes "input" or "output"');
+  return {
+    info,
+    servers,
+    destinations,
+    bindings: bindings ?? (adapter === undefined ? plainBindings() : bindingsOfAdapter(adapter)),
+    payload,
+    correlationHeader: optionalText(WHERE, "correlationHeader", options.correlationHeader),
+    actions: (destination) => possible(destination, actions?.(destination) ?? POSSIBLE[destination.kind]),
+  };
+}
+
+function possible(destination: Destination, asked: readonly AsyncApiAction[]): readonly AsyncApiAction[] {
+  const impossible = asked.find((action) => !POSSIBLE[destination.kind].includes(action));
+  if (impossible === undefined) return asked;
+  throw invalid(
+    `{ actions } returned "${impossible}" for a ${destination.kind}, which allows only ${POSSIBLE[destination.kind].join(" and ")}`,
+  );
+}
+
+/** Errors do not quote a server: any part of a malformed one may be a password. */
+function checkServer(name: string, server: AsyncApiServer | undefined): void {
+  if (typeof server?.host !== "string" || typeof server.protocol !== "string") {
+    throw invalid(`{ servers } takes a host and a protocol, both strings; ${name} lacks one`);
+  }
+  if (`${server.host}${String(server.pathname ?? "")}`.includes("@")) {
+    throw invalid(`{ servers } takes hosts without credentials; remove the part before the @ in ${name}`);
+  }
+}
+
+function invalid(problem: string): MessagingError {
+  return new MessagingError("invalid", `${WHERE} ${problem}`);
+}
+
+/** The version of JSON Schema that every AsyncAPI parser supports. */
+const TARGET = "draft-07";
+const FORMAT = "application/schema+json;version=draft-07";
+/** Keywords whose values are not schemas. */
+const VALUES = ["const", "default", "enum", "examples"];
+/** Keywords whose values are objects of schemas. */
+const NAMED = ["properties", "patternProperties", "definitions", "$defs", "dependencies"];
+
+/**
+ * The JSON Schema of a body, by Standard JSON Schema; otherwise an open schema with a note. `base` is its JSON pointer in the
+ * document, for references within the schema.
+ */
+export function payloadSchema(
+  schema: StandardSchemaV1 | undefined,
+  side: "input" | "output",
+  base: string,
+): JsonObject {
+  if (schema === undefined) return open("it was declared without a schema");
+  const { vendor, jsonSchema } = (schema as StandardSchemaV1 & Partial<StandardJSONSchemaV1>)[
+    "~standard"
+  ] as Partial<StandardJSONSchemaV1.Props> & { readonly vendor: string };
+  if (typeof jsonSchema?.[side] !== "function") return open(`the schema, of ${vendor}, gives no JSON Schema`);
+  let made: unknown;
+  try {
+    made = JSON.parse(JSON.stringify(jsonSchema[side]({ target: TARGET })));
+  } catch (error) {
+    return open(`the schema, of ${vendor}, cannot be written as JSON Schema: ${firstLine(error)}`);
+  }
+  if (!isObject(made)) return open(`the schema, of ${vendor}, gives no JSON Schema`);
+  const { $schema: _, $id: __, ...rest } = made;
+  return { schemaFormat: FORMAT, schema: rebased(rest, `${base}/schema`) };
+}
+
+function open(why: string): JsonObject {
+  return { description: `Any body: ${why}.` };
+}
+
+function firstLine(error: unknown): string {
+  const [line = ""] = thrownText(error).split("\n");
+  return line.replace(/\.$/, "");
+}
+
+/** Rewrites references to the schema's root for its place in the document. */
+function rebased(schema: JsonObject, base: string): JsonObject {
+  return Object.fromEntries(
+    Object.entries(schema).map(([keyword, value]) => {
+      if (keyword === "$ref" && typeof value === "string" && /^#(\/|$)/.test(value))
+        return [keyword, base + value.slice(1)];
+      if (VALUES.includes(keyword)) return [keyword, value];
+      if (NAMED.includes(keyword) && isObject(value)) {
+        return [keyword, Object.fromEntries(Object.entries(value).map(([name, each]) => [name, within(each, base)]))];
+      }
+      return [keyword, within(value, base)];
+    }),
+  );
+}
+
+function within(value: JsonValue, base: string): JsonValue {
+  if (Array.isArray(value)) return (value as readonly JsonValue[]).map((each) => within(each, base));
+  return isObject(value) ? rebased(value, base) : value;
+}
+
+function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+const WHOLE_NUMBER = "^[0-9]+$";
+
+/** The engine's headers of messages that are not dead-lettered. Exhaustive: a new header needs a description to compile. */
+const ENGINE_HEADERS: Readonly<Record<Exclude<keyof typeof HEADER, `dead${string}`>, JsonObject>> = {
+  publishedAt: {
+    type: "string",
+    pattern: WHOLE_NUMBER,
+    description: "Milliseconds since 1970 of the first publishing; absent if the id has it.",
+  },
+  attempts: {
+    type: "string",
+    pattern: WHOLE_NUMBER,
+    description: "How many attempts were made on earlier copies of the message.",
+  },
+  firstFailedAt: { type: "string", format: "date-time", description: "The time of the first failed attempt." },
+  dueAt: {
+    type: "string",
+    pattern: WHOLE_NUMBER,
+    description: "Milliseconds since 1970 before which the message must not be handled.",
+  },
+  expiresAt: {
+    type: "string",
+    pattern: WHOLE_NUMBER,
+    description: "Milliseconds since 1970 after which the message must not be handled.",
+  },
+  replays: {
+    type: "string",
+    pattern: WHOLE_NUMBER,
+    description: "How often the message was replayed from the dead letters.",
+  },
+  cut: { type: "string", description: "What the message lost so that a copy of it could be made." },
+  replayRun: { type: "string", description: "The run that replayed it last." },
+  editedFrom: { type: "string", description: "The id of the original, if this is an edited copy." },
+  moves: {
+    type: "string",
+    pattern: WHOLE_NUMBER,
+    description: "How often the message was moved from one broker to another.",
+  },
+};
+
+/** The schema of a message's headers: anybroker's own, and any others as strings. */
+export function headersSchema(messages: BrokerMessages, correlationHeader: string | undefined): JsonObject {
+  const { headers, required = [], packed = false } = messages;
+  const engine = Object.entries(ENGINE_HEADERS).map(
+    ([name, schema]) => [HEADER[name as keyof typeof ENGINE_HEADERS], schema] as const,
+  );
+  const correlation = { type: "string", description: "The correlation id: related messages have the same value." };
+  return given({
+    type: "object",
+    description: "Headers, all strings. Those listed here are anybroker's own; an application adds others.",
+    properties: sorted([
+      ...(packed ? [] : engine),
+      ...Object.entries(headers),
+      ...(correlationHeader === undefined ? [] : [[correlationHeader, correlation] as const]),
+    ]),
+    required: required.length === 0 ? undefined : [...required].sort(),
+    additionalProperties: { type: "string" },
+  });
 }

@@ -1,9 +1,14 @@
-export { asyncapi } from "./asyncapi.ts";
+export { type AsyncApiAction, type AsyncApiOptions, asyncapi } from "./asyncapi.ts";
 export {
+  type AsyncApiDocument,
+  type AsyncApiInfo,
+  type AsyncApiServer,
   type BrokerBindings,
   type BrokerChannel,
   type BrokerMessages,
   type DescribedDestination,
+  type JsonObject,
+  type JsonValue,
   type KafkaBindingsOptions,
   kafkaBindings,
   type RabbitMQBindingsOptions,
@@ -11,5 +16,3 @@ export {
   type SqsBindingsOptions,
   sqsBindings,
 } from "./bindings.ts";
-export type { AsyncApiDocument, AsyncApiInfo, AsyncApiServer, JsonObject, JsonValue } from "./document.ts";
-export type { AsyncApiAction, AsyncApiOptions } from "./options.ts";

@@ -1,7 +1,7 @@
 import { addressName, describeAddress } from "../../core/address.ts";
 import type { Broker, ConsumerStatus } from "../../core/broker.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { workOf } from "./addresses.ts";
+import { workOf } from "./ledger.ts";
 import type { Recording } from "./recording-adapter.ts";
 import { pause, realNow, type TestClock, turn, VirtualClock } from "./test-clock.ts";
 

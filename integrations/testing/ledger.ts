@@ -1,16 +1,28 @@
 import type { IncomingMessage, OutgoingMessage, SubscriptionDeclaration, Topology } from "../../core/adapter.ts";
-import { type Address, addressName, type Source, type WorkAddress, workAddress } from "../../core/address.ts";
+import {
+  type Address,
+  addressName,
+  type Source,
+  type TopicAddress,
+  type WorkAddress,
+  workAddress,
+} from "../../core/address.ts";
 import { checkName } from "../../core/checks.ts";
 import type { Clock } from "../../core/clock.ts";
 import { type Codec, jsonCodec } from "../../core/codec.ts";
-import type { MessageHeaders } from "../../core/delivery.ts";
+import {
+  type Delivery,
+  type HandlerResult,
+  type MessageHeaders,
+  type Middleware,
+  outcomeKind,
+} from "../../core/delivery.ts";
 import type { Queue, Topic } from "../../core/destination.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { decodeCopy } from "../../core/publish/encode-message.ts";
 import { routingMatches } from "../../core/routing.ts";
 import { HEADER, numberHeader, userHeaders } from "../../core/system-headers.ts";
-import { workOf } from "./addresses.ts";
-import type { Success } from "./watch-handlers.ts";
+import type { Failures } from "./failures.ts";
 
 /** The common part of all records of a kit. */
 export interface RecordedMessage {
@@ -317,4 +329,104 @@ function listIn<Item>(map: Map<string, Item[]>, key: string): Item[] {
     map.set(key, list);
   }
   return list;
+}
+
+type Rename = <Kind extends Address>(address: Kind) => Kind;
+
+/** Adds a prefix to the names of addresses. */
+export function renaming(prefix: string): Rename {
+  if (prefix === "") return (address) => address;
+  const rename = (address: Address): Address => {
+    switch (address.kind) {
+      case "queue":
+      case "topic":
+        return { ...address, name: prefix + address.name };
+      case "subscription":
+        return { ...address, topic: prefix + address.topic };
+      default:
+        return { ...address, of: rename(address.of) as WorkAddress };
+    }
+  };
+  return rename as Rename;
+}
+
+/** Renames the addresses of a topology. */
+export function renamedTopology(topology: Topology, rename: Rename): Topology {
+  const renamed = <Declared extends { readonly address: Address }>(declared: Declared): Declared => ({
+    ...declared,
+    address: rename(declared.address),
+  });
+  return {
+    mode: topology.mode,
+    queues: topology.queues.map(renamed),
+    topics: topology.topics.map(renamed),
+    subscriptions: topology.subscriptions.map(renamed),
+  };
+}
+
+/** The queue or subscription that an address belongs to. */
+export function workOf(address: Exclude<Address, TopicAddress>): WorkAddress {
+  return address.kind === "dead-letters" || address.kind === "quarantine" ? address.of : address;
+}
+
+/** A running handler. */
+interface RunningHandler {
+  readonly source: string;
+  readonly id: string;
+  readonly attempt: number;
+}
+
+/** The arguments of a handler that succeeded. */
+export interface Success {
+  readonly body: unknown;
+  readonly delivery: Delivery;
+}
+
+/** Observes handlers: which run, and which succeeded; and injects failures. */
+export class HandlerWatch {
+  readonly #failures: Failures;
+  readonly #running = new Set<RunningHandler>();
+  /** By source and id, until settled. */
+  readonly #successes = new Map<string, Success>();
+
+  constructor(failures: Failures) {
+    this.#failures = failures;
+  }
+
+  get running(): readonly RunningHandler[] {
+    return [...this.#running];
+  }
+
+  readonly middleware: Middleware =
+    (next) =>
+    async (body, delivery): Promise<HandlerResult> => {
+      const { destination, subscription, id, attempt } = delivery;
+      const source = addressName(workAddress(destination, subscription));
+      const running = { source, id, attempt };
+      const failure = this.#failures.ofHandling(destination, subscription);
+      this.#running.add(running);
+      try {
+        if (failure !== undefined && failure.when !== "after") return fail(failure.with);
+        const result = await next(body, delivery);
+        if (outcomeKind(result) !== undefined) return result;
+        if (failure !== undefined) return fail(failure.with);
+        this.#successes.set(`${source} ${id}`, { body, delivery });
+        return result;
+      } finally {
+        this.#running.delete(running);
+      }
+    };
+
+  /** Removes and returns the success of a delivery that is settled. */
+  take(source: string, id: string): Success | undefined {
+    const key = `${source} ${id}`;
+    const success = this.#successes.get(key);
+    this.#successes.delete(key);
+    return success;
+  }
+}
+
+function fail(chosen: unknown): HandlerResult {
+  if (outcomeKind(chosen) !== undefined) return chosen as HandlerResult;
+  throw chosen === undefined ? new Error("this attempt failed because of failNext()") : chosen;
 }

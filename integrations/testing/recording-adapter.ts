@@ -15,10 +15,16 @@ import type {
 } from "../../core/adapter.ts";
 import { type Address, addressName, describeAddress, type Source, type WorkAddress } from "../../core/address.ts";
 import type { Clock } from "../../core/clock.ts";
-import { renamedTopology, renaming, workOf } from "./addresses.ts";
 import { errorOf, type Failures, type SendFailure } from "./failures.ts";
-import type { InFlightDelivery, Ledger, Records } from "./ledger.ts";
-import type { HandlerWatch } from "./watch-handlers.ts";
+import {
+  type HandlerWatch,
+  type InFlightDelivery,
+  type Ledger,
+  type Records,
+  renamedTopology,
+  renaming,
+  workOf,
+} from "./ledger.ts";
 
 /** The state that the adapters of a kit share. */
 export interface Recording {

@@ -9,10 +9,16 @@ import { MessagingError } from "../../core/errors.ts";
 import type { BrokerOptions } from "../../core/options.ts";
 import { Failures, type HandlingFailure, type PlannedFailure, type SendFailure } from "./failures.ts";
 import { type IdleOptions, untilIdle } from "./idle.ts";
-import { type ConsumedMessage, type DeadLetterRecord, Ledger, Records, type SentMessage } from "./ledger.ts";
+import {
+  type ConsumedMessage,
+  type DeadLetterRecord,
+  HandlerWatch,
+  Ledger,
+  Records,
+  type SentMessage,
+} from "./ledger.ts";
 import { Made, type Recording, recordingAdapter } from "./recording-adapter.ts";
 import { pause, realClock, realNow, type TestClock, turn, VirtualClock } from "./test-clock.ts";
-import { HandlerWatch } from "./watch-handlers.ts";
 
 const MOST_LINES = 20;
 

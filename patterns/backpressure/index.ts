@@ -22,8 +22,13 @@ export {
   type CircuitStatus,
   circuitBreaker,
 } from "./circuit-breaker.ts";
-export { controlIntake, type Intake, type IntakeControl } from "./control-intake.ts";
-export { type FollowOptions, followDownstream } from "./follow-downstream.ts";
+export {
+  controlIntake,
+  type FollowOptions,
+  followDownstream,
+  type Intake,
+  type IntakeControl,
+} from "./control-intake.ts";
 export { type PrometheusText, prometheusText } from "./prometheus-text.ts";
 export { type RateLimitOptions, rateLimit } from "./rate-limit.ts";
 export { type RetryBudget, type RetryBudgetOptions, type RetryBudgetStatus, retryBudget } from "./retry-budget.ts";

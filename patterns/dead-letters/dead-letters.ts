@@ -23,8 +23,7 @@ import type {
 } from "./contract.ts";
 import { type DeadLetter, type Source, sourceOf } from "./dead-letter.ts";
 import { type DeadLetterEntry, entryOf } from "./entry.ts";
-import type { DeadLetterFilter } from "./filter.ts";
-import { filterOf, matcher } from "./filter-match.ts";
+import { type DeadLetterFilter, filterOf, matcher } from "./filter.ts";
 import { comparePlaces, FirstOf, Grouping, parsePlace, placeOf, printPlace } from "./groups.ts";
 import type { JsonPatch } from "./json-patch.ts";
 import type { Plan } from "./plan.ts";

@@ -12,8 +12,7 @@ import {
   type TargetAddress,
   targetOf,
 } from "./dead-letter.ts";
-import { type DeadLetterFilter, printFilter } from "./filter.ts";
-import { matcher } from "./filter-match.ts";
+import { type DeadLetterFilter, matcher, printFilter } from "./filter.ts";
 import { type JsonPatch, jsonPatchOf } from "./json-patch.ts";
 import { type Plan, planOf, Selection, whyNotReplayed } from "./plan.ts";
 import { Run } from "./run.ts";

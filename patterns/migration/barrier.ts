@@ -1,11 +1,9 @@
 import { type Delivery, type Outcome, postpone } from "../../core/delivery.ts";
 import { ackScope, type BarrierAcks } from "./barrier-acks.ts";
-import { bucketOf } from "./buckets.ts";
 import type { Barrier } from "./carried.ts";
 import type { Follower } from "./follower.ts";
 import type { Router, Target } from "./router.ts";
-import { epochIn, epochOf, epochOfMove, type Side } from "./state.ts";
-
+import { bucketOf, epochIn, epochOf, epochOfMove, type Side } from "./state.ts";
 /** The header with the epoch in which a message was published to the new broker. */
 export const EPOCH_HEADER = "x-anybroker-epoch";
 

@@ -18,7 +18,7 @@ import type {
   ReportOptions,
   RollbackOptions,
 } from "./contract.ts";
-import { reportOf } from "./instance-report.ts";
+import { reportOf } from "./drain.ts";
 import { Plan } from "./plan.ts";
 import { parityReport } from "./report.ts";
 import { type MigrationState, refuseOtherDestinations, type Side, shareOf, stateIn, usedBrokers } from "./state.ts";

@@ -5,12 +5,10 @@ import { type BrokerInternals, internalsOf } from "../../core/broker-internals.t
 import { type Clock, pause } from "../../core/clock.ts";
 import type { Destination } from "../../core/destination.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
-import { pacedBridge } from "./bridge.ts";
+import { Emptiness, pacedBridge, type Reading } from "./bridge.ts";
 import type { Bridge, BridgeContent, BridgeStatus } from "./bridge-ends.ts";
+import { SharedPace } from "./bridge-run.ts";
 import type { Changes, Patience } from "./changes.ts";
-import { Emptiness, type Reading } from "./emptiness.ts";
-import { reportOf } from "./instance-report.ts";
-import { SharedPace } from "./pacer.ts";
 import type { Plan } from "./plan.ts";
 import type { Side } from "./state.ts";
 import type { StoredInstance } from "./store.ts";
@@ -254,5 +252,25 @@ class WatchedSource {
   constructor(emptiness: Emptiness, name: string) {
     this.emptiness = emptiness;
     this.name = name;
+  }
+}
+
+/** The report of an instance. */
+interface InstanceReport {
+  readonly problem?: string;
+  readonly journaled?: boolean;
+  /** Deliveries in flight, by side. */
+  readonly held?: Readonly<Record<Side, number>>;
+  /** The number of the report. */
+  readonly count?: number;
+}
+
+/** Parses a report; empty if it cannot be parsed. */
+export function reportOf(text: string): InstanceReport {
+  try {
+    const report: unknown = JSON.parse(text);
+    return typeof report === "object" && report !== null ? report : {};
+  } catch {
+    return {};
   }
 }

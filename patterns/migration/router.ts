@@ -4,13 +4,22 @@ import type { Clock } from "../../core/clock.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { ackScope, type BarrierAcks } from "./barrier-acks.ts";
 import type { BrokerPair } from "./broker-pair.ts";
-import { bucketOf, hasBucket } from "./buckets.ts";
 import { Barrier } from "./carried.ts";
 import type { Follower } from "./follower.ts";
 import { HeldKeys, InFlight } from "./held-keys.ts";
 import type { Plan } from "./plan.ts";
 import type { Recording } from "./recording.ts";
-import { epochOf, epochOfMove, isJournaled, type MigrationState, type Side, shareOf, sideAt } from "./state.ts";
+import {
+  bucketOf,
+  epochOf,
+  epochOfMove,
+  hasBucket,
+  isJournaled,
+  type MigrationState,
+  type Side,
+  shareOf,
+  sideAt,
+} from "./state.ts";
 
 /** A barrier may be lost, purged or taken by a foreign consumer: it is sent again. */
 const RESEND_BARRIER_MS = 5_000;

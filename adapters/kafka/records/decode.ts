@@ -1,7 +1,8 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import type { FetchedPartition, TopicPartition } from "../port.ts";
-import { AT, type BatchHeader, batchEnd, Malformed, producerOf, readBatchHeader } from "./batch.ts";
+import { AT, type BatchHeader, batchEnd, producerOf, readBatchHeader } from "./batch.ts";
+import { Malformed } from "./byte-reader.ts";
 import {
   type BatchExtent,
   type Compression,

@@ -1,4 +1,5 @@
-import { AT, crc32c, LENGTH_COVERS_FROM, MAGIC, sizeOfLength, writeLength } from "./batch.ts";
+import { AT, crc32c, LENGTH_COVERS_FROM, MAGIC } from "./batch.ts";
+import { sizeOfLength, writeLength } from "./byte-reader.ts";
 import { type Compression, compress, compressionNumber, type HeaderToWrite, type RecordToWrite } from "./contract.ts";
 
 /** The attributes and the timestamp delta, both 0. */

@@ -1,6 +1,7 @@
 import { MessagingError } from "../../../core/errors.ts";
 import type { TopicPartition } from "../port.ts";
-import { type BatchHeader, ByteReader, Malformed } from "./batch.ts";
+import type { BatchHeader } from "./batch.ts";
+import { ByteReader, Malformed } from "./byte-reader.ts";
 import type { BatchExtent, DecodeLimits, HeaderList, HeaderSource, LogRecord } from "./contract.ts";
 
 /** Identifies a null header value: compared by identity, not content. */

@@ -3,6 +3,7 @@ export type { PostgresListener, PostgresOutboxDatabase, PostgresTransaction } fr
 export {
   type CallbackPool,
   type PostgresInbox,
+  type PostgresInboxClient,
   type PostgresInboxOptions,
   type PostgresInboxPool,
   type PostgresInboxSqlOptions,
@@ -10,6 +11,5 @@ export {
   postgresInbox,
   postgresInboxSql,
 } from "./inbox.ts";
-export type { PostgresInboxClient } from "./inbox-transaction.ts";
 export { type PostgresOutboxSqlOptions, type PostgresOutboxTableOptions, postgresOutboxSql } from "./schema.ts";
 export { type PostgresOutbox, type PostgresOutboxOptions, postgresOutbox } from "./store.ts";

@@ -12,7 +12,7 @@ import type {
   OutboxStore,
   QuarantinedRow,
 } from "../store.ts";
-import { Claims, ShardWatch } from "./claims.ts";
+import { Claims, quarantinedRow, ShardWatch, type Statements, statements } from "./claims.ts";
 import {
   NotificationListener,
   outboxFailure,
@@ -28,7 +28,6 @@ import {
   rowShards,
   shardOf,
 } from "./schema.ts";
-import { quarantinedRow, type Statements, statements } from "./statements.ts";
 
 const OPTIONS = ["table", "schema", "keepSentMs", "notify", "timeoutMs", "stallAfterMs"];
 const WHERE = "postgresOutbox";

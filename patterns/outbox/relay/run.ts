@@ -2,9 +2,8 @@ import { type Clock, Conditions, pause, type Timer } from "../../../core/clock.t
 import { backoffMs } from "../../../core/retry-policy.ts";
 import type { RelaySettings } from "../relay-options.ts";
 import type { OutboxClaim, OutboxSettlement } from "../store.ts";
-import { RelayClaim } from "./claim.ts";
 import { type SendCounts, Sender, StallWatch } from "./sender.ts";
-import { SettlementBatcher, StoreCalls, Turns, UnchangedRows } from "./settlements.ts";
+import { RelayClaim, SettlementBatcher, StoreCalls, Turns, UnchangedRows } from "./settlements.ts";
 
 /** Concurrent settling calls. Meanwhile the next batches grow. */
 const CONCURRENT_SETTLEMENTS = 2;

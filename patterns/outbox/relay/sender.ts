@@ -5,8 +5,7 @@ import { isMessagingError, MessagingError, type MessagingErrorCode } from "../..
 import type { Retry } from "../../../core/retry-policy.ts";
 import type { RelaySettings, RelayStall, RelayStallCause } from "../relay-options.ts";
 import type { OutboxError, OutboxRow, OutboxSettlement } from "../store.ts";
-import type { ClaimedRow, RelayClaim } from "./claim.ts";
-import type { UnchangedRows } from "./settlements.ts";
+import type { ClaimedRow, RelayClaim, UnchangedRows } from "./settlements.ts";
 
 /** Errors that prove that the broker does not have the message, for a reason of the message or its destination. */
 const REFUSALS: ReadonlySet<MessagingErrorCode> = new Set<MessagingErrorCode>([

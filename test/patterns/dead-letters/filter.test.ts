@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { MessagingError } from "../../../core/errors.ts";
 import { DeadLetter } from "../../../patterns/dead-letters/dead-letter.ts";
-import { filterOf, matcher } from "../../../patterns/dead-letters/filter-match.ts";
+import { filterOf, matcher } from "../../../patterns/dead-letters/filter.ts";
 import { incomingDeadLetter, NOW } from "./letters.ts";
 
 const text = fc.oneof(

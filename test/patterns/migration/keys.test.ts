@@ -2,7 +2,7 @@ import { isMessagingError, queue, subscription, topic } from "anybroker";
 import { type Migration, memoryMigrationStore, migration } from "anybroker/migration";
 import { expect, onTestFinished, test } from "vitest";
 import { z } from "zod";
-import { BUCKETS, bucketOf, hasBucket } from "../../../patterns/migration/buckets.ts";
+import { BUCKETS, bucketOf, hasBucket } from "../../../patterns/migration/state.ts";
 import { eventually } from "../../eventually.ts";
 import { memoryPair, QUICK } from "./world.ts";
 

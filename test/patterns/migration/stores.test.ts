@@ -99,7 +99,7 @@ test.for(["lock", "journal.lock"])("the %s of a process that was killed holds no
   const path = await folder();
   const store = fileMigrationStore(path, { timeoutMs: 2_000 });
   await store.mark("m", [{ source: "orders", id: "a", mark: "published" }]);
-  const lock = new URL("../../../patterns/migration/file/store.ts", import.meta.url).href;
+  const lock = new URL("../../../patterns/migration/file-lock.ts", import.meta.url).href;
   const program = `
     const { FileLock } = await import(${JSON.stringify(lock)});
     await new FileLock(${JSON.stringify(join(path, "m", name))}, 2_000).hold(async () => process.kill(process.pid, "SIGKILL"));

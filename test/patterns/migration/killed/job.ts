@@ -6,10 +6,10 @@ import { idempotent } from "../../../../patterns/idempotency/index.ts";
 import { postgresIdempotencyStore } from "../../../../patterns/idempotency/postgres-store.ts";
 import { sqliteIdempotencyStore } from "../../../../patterns/idempotency/sqlite-store.ts";
 import type { IdempotencyStore } from "../../../../patterns/idempotency/store.ts";
-import { fileMigrationStore } from "../../../../patterns/migration/file/index.ts";
+import { fileMigrationStore } from "../../../../patterns/migration/file-store.ts";
 import type { MigrationStore } from "../../../../patterns/migration/index.ts";
-import { postgresMigrationStore } from "../../../../patterns/migration/postgres/index.ts";
-import { sqliteMigrationStore } from "../../../../patterns/migration/sqlite/index.ts";
+import { postgresMigrationStore } from "../../../../patterns/migration/postgres-store.ts";
+import { sqliteMigrationStore } from "../../../../patterns/migration/sqlite-store.ts";
 import { openDatabase } from "../../idempotency/sqlite-database.ts";
 import { openPool } from "../../postgres-pool.ts";
 

@@ -1,13 +1,16 @@
 import { isMessagingError } from "../../core/errors.ts";
-import type { Groups } from "../../patterns/dead-letters/index.ts";
+import type { DeadLetterEntry, Groups } from "../../patterns/dead-letters/index.ts";
 import { type Cell, columns } from "../columns.ts";
 import {
   ageText,
+  bodyText,
   DLQ_EXITS,
   DLQ_JSON,
+  entryId,
   FILTER,
   filterText,
   LOOK_JSON,
+  noneText,
   type OpenDeadLetters,
   openTarget,
   SCAN_PATIENCE_MS,
@@ -16,13 +19,133 @@ import {
   withDeadLetters,
   withElsewhere,
 } from "../dead-letters-of.ts";
+import { CommandError } from "../exit-codes.ts";
 import { type Frame, namedWork, withBroker, workOn } from "../frame.ts";
 import { problemJson } from "../standing.ts";
 import { describeDestination, findTarget } from "../target.ts";
-import { preview } from "../terminal.ts";
+import { type Paint, preview, printable, printableLines } from "../terminal.ts";
 import { type Ended, verb } from "../verb.ts";
 
-const LONGEST_ERROR = 80;
+const LONGEST_ERROR = 60;
+const LONGEST_BODY = 60;
+
+export const dlqLs = verb({
+  name: "dlq ls",
+  summary: "List dead letters",
+  teaches: `Lists dead letters, oldest failure first, by page. Consumes nothing, but RabbitMQ and SQS hide them from other readers meanwhile.
+
+A filter is conditions joined by "and": reason, error, key, id, group, header.<name> with = != ~ (contains) !~ in (…); attempts, replays, age, time with < <= > >=; since and until a time. Quote < and > for the shell.`,
+  positionals: { destination: WHOSE, filter: FILTER },
+  options: {
+    limit: { type: "number", default: 50, describe: "Entries on the page, 1000 at most" },
+    cursor: { type: "string", describe: "The next of the page before" },
+  },
+  examples: [
+    ["dlq ls orders", "the first 50"],
+    ["dlq ls orders 'reason = attempts and error ~ timeout and age < 1h'", "some"],
+    ["dlq ls order.placed..billing --json | jq .entries[].id", "for a program"],
+  ],
+  json: {
+    ...DLQ_JSON,
+    entries: "[as here](dead-letters.md#an-entry)",
+    next: "for `--cursor`; null on the last page",
+    ...LOOK_JSON,
+  },
+  exits: DLQ_EXITS,
+  run: async ({ destination, filter, limit, cursor }, frame) =>
+    withDeadLetters(frame, destination, async (open) => {
+      const { dead, label, target } = open;
+      const text = filterText(filter);
+      const page = await dead.list({
+        limit,
+        patienceMs: SCAN_PATIENCE_MS,
+        signal: frame.interruption.signal,
+        ...(text === undefined ? {} : { filter: text }),
+        ...(cursor === undefined ? {} : { cursor }),
+      });
+      const { entries, next, ...scan } = await withElsewhere(open, page);
+      const json = { broker: label, destination: target.name, entries, next, ...scan };
+      const more = next === null ? [] : [`more: --cursor ${next}`];
+      const shown = entries.length === 0 ? noneText(target.name, text, scan) : list(frame, entries);
+      return { json, text: [shown, ...more, ...unseenText(scan)].join("\n") };
+    }),
+});
+
+function list({ terminal: { paint }, context: { clock } }: Frame, entries: readonly DeadLetterEntry[]): string {
+  const rows = entries.map((entry) => [
+    entry.id,
+    { painted: paint.yellow(entry.reason) },
+    preview([entry.errorClass, entry.error].filter((part) => part !== null).join(": "), LONGEST_ERROR),
+    entry.attempts,
+    ageText(entry.lastFailedAt, clock.now()),
+    entry.key,
+    preview(bodyText(entry), LONGEST_BODY),
+  ]);
+  const cut = (name: string) => ({ name, when: "cut" }) as const;
+  const names = [
+    { name: "ID", when: "whole" },
+    "REASON",
+    cut("ERROR"),
+    "TRIES",
+    "AGO",
+    cut("KEY"),
+    cut("BODY"),
+  ] as const;
+  return columns(paint, names, rows);
+}
+
+const MOST_SHOWN = 20;
+const LARGEST_BODY = 16 * 1024 * 1024;
+
+export const dlqShow = verb({
+  name: "dlq show",
+  summary: "Show one dead letter, with its body",
+  teaches: `Shows reason, times, headers and body, with control characters as escapes. A message id can match several entries.`,
+  positionals: {
+    destination: WHOSE,
+    id: { type: "string", demandOption: true, describe: "The id of the entry, or of the message" },
+  },
+  options: {},
+  examples: [["dlq show orders Zx0fJ0oY5vZ5k8h1kq3b2A", "one of those that dlq ls listed"]],
+  json: { ...DLQ_JSON, entries: "20 at most, with whole bodies", ...LOOK_JSON },
+  exits: { ...DLQ_EXITS, "not-found": "" },
+  run: async ({ destination, id: given }, frame) =>
+    withDeadLetters(frame, destination, async (open) => {
+      const { dead, label, target } = open;
+      const id = entryId(given);
+      const page = await dead.list({
+        filter: [{ field: "id", is: "=", value: id }],
+        limit: MOST_SHOWN,
+        bodyBytes: LARGEST_BODY,
+        patienceMs: SCAN_PATIENCE_MS,
+        signal: frame.interruption.signal,
+      });
+      const { next: _, entries, ...scan } = await withElsewhere(open, page);
+      if (entries.length === 0)
+        throw new CommandError(
+          "not-found",
+          [`no dead letter of ${target.name} has the id ${id}`, ...unseenText(scan)].join("; "),
+        );
+      const { paint } = frame.terminal;
+      return {
+        json: { broker: label, destination: target.name, entries, ...scan },
+        text: entries.map((entry) => shown(paint, entry)).join("\n\n"),
+      };
+    }),
+});
+
+function shown(paint: Paint, entry: DeadLetterEntry): string {
+  const { headers, body: _, bodyEncoding: __, bodyCut: ___, ...fields } = entry;
+  const lines = Object.entries(fields)
+    .filter(([, value]) => value !== null)
+    .map(([name, value]) => `${paint.dim(name.padEnd(16))} ${printable(String(value))}`);
+  const headerLines = Object.entries(headers).map(
+    ([name, value]) => `${paint.dim("header")} ${printable(`${name}: ${value}`)}`,
+  );
+  return [...lines, ...headerLines, "", printableLines(bodyText(entry))].join("\n");
+}
+
+const MAX_GROUP_ERROR = 80;
 
 export const dlqGroups = verb({
   name: "dlq groups",
@@ -118,7 +241,7 @@ function shownText(frame: Frame, none: string, found: Groups, withDestination = 
     count,
     group,
     { painted: paint.yellow(example.reason) },
-    preview([errorClass, error].filter((part) => part !== null && part !== "").join(": "), LONGEST_ERROR),
+    preview([errorClass, error].filter((part) => part !== null && part !== "").join(": "), MAX_GROUP_ERROR),
     ageText(lastFailedAt, now),
     example.id,
   ]);

@@ -1,7 +1,7 @@
-import { checkInteger, checkOptions } from "../../../core/checks.ts";
-import { asTexts, fromNow, type PostgresDatabase, PostgresQueries, rowOf, wholeNumber } from "../../../sql/postgres.ts";
-import { quotedNames, unlessExists } from "../../../sql/schema.ts";
-import { inClass, MARK, PUBLISHED_AND_HANDLED } from "../memory-store.ts";
+import { checkInteger, checkOptions } from "../../core/checks.ts";
+import { asTexts, fromNow, type PostgresDatabase, PostgresQueries, rowOf, wholeNumber } from "../../sql/postgres.ts";
+import { quotedNames, unlessExists } from "../../sql/schema.ts";
+import { inClass, MARK, PUBLISHED_AND_HANDLED } from "./memory-store.ts";
 import type {
   BarrierAck,
   InstanceBeat,
@@ -11,7 +11,9 @@ import type {
   MigrationStore,
   StoredInstance,
   StoredMigration,
-} from "../store.ts";
+} from "./store.ts";
+
+export type { PostgresDatabase } from "../../sql/postgres.ts";
 
 /** The names of the store's tables. */
 export interface PostgresMigrationTableOptions {

@@ -1,13 +1,13 @@
-import { checkOptions } from "../../../core/checks.ts";
-import { checkTableName } from "../../../sql/schema.ts";
+import { checkOptions } from "../../core/checks.ts";
+import { checkTableName } from "../../sql/schema.ts";
 import {
   SQLITE_NOW as NOW,
   runSqlite,
   type SqliteDatabase,
   SqliteQueries,
   type SqliteStatement,
-} from "../../../sql/sqlite.ts";
-import { inClass, MARK, PUBLISHED_AND_HANDLED } from "../memory-store.ts";
+} from "../../sql/sqlite.ts";
+import { inClass, MARK, PUBLISHED_AND_HANDLED } from "./memory-store.ts";
 import type {
   BarrierAck,
   InstanceBeat,
@@ -17,7 +17,9 @@ import type {
   MigrationStore,
   StoredInstance,
   StoredMigration,
-} from "../store.ts";
+} from "./store.ts";
+
+export type { SqliteDatabase, SqliteStatement, SqliteValue } from "../../sql/sqlite.ts";
 
 /** The statements that create the tables. */
 function schemaOf(table: string): string {

@@ -1,0 +1,348 @@
+import type { Adapter, Topology } from "../../core/adapter.ts";
+import type { Destination } from "../../core/destination.ts";
+import { isMessagingError, type MessagingError } from "../../core/errors.ts";
+import { startFailed } from "../../core/start.ts";
+import { type PhysicalNames, physicalOf } from "../about-broker.ts";
+import { columns } from "../columns.ts";
+import { type ExitName, exitOf } from "../exit-codes.ts";
+import { chosenBroker, type Frame, madeAdapter, nearName, withBroker } from "../frame.ts";
+import { type Compared, compare, declarationsOf, problemJson, wantedDestinations } from "../standing.ts";
+import { describeDestination, placeOf } from "../target.ts";
+import type { Paint } from "../terminal.ts";
+import { type Ended, verb } from "../verb.ts";
+
+/** A destination with its physical names. */
+interface Shown {
+  readonly destination: string;
+  readonly kind: Destination["kind"];
+  readonly options: Readonly<Record<string, unknown>>;
+  readonly physical: PhysicalNames;
+}
+
+export const topologyShow = verb({
+  name: "topology show",
+  summary: "The destinations and their names on the broker",
+  teaches: `Shows the options and the names on the broker: the queue, topic or exchange, its dead letters and its quarantine log. Connects to nothing.`,
+  positionals: {
+    destinations: { type: "string", array: true, describe: "Default: all of the configuration" },
+  },
+  options: {},
+  examples: [
+    ["topology show", "all destinations of the configuration"],
+    ["topology show queue:orders,ordered --broker sqs://eu-central-1", "what one is called on SQS"],
+  ],
+  json: {
+    broker: "",
+    adapter: "",
+    destinations: "`destination`, `kind`, `options`, `physical`",
+    problems: "",
+  },
+  exits: { configuration: "" },
+  run: async ({ destinations = [] }, frame) => show(frame, destinations),
+});
+
+async function show(frame: Frame, addresses: readonly string[]): Promise<Ended> {
+  const wanted = wantedDestinations(frame, addresses);
+  const chosen = chosenBroker(frame);
+  const { label } = chosen;
+  const adapter = await madeAdapter(frame, chosen);
+  const declarations = declarationsOf(wanted);
+  const shown = wanted.map((one) => shownOf(adapter, one));
+  const problems = declarations.problems(adapter, frame.configuration.require ?? []).map(problemJson);
+  const { paint } = frame.terminal;
+  const rows = shown.map(({ destination, options, physical }) => [
+    destination,
+    Object.entries(options)
+      .map(([name, value]) => (value === true ? name : `${name}=${String(value)}`))
+      .join(" "),
+    physical.main,
+    physical.deadLetters,
+    physical.quarantine,
+  ]);
+  const text = [
+    `${paint.bold(adapter.name)} ${paint.dim(label)}`,
+    columns(
+      paint,
+      [{ name: "DESTINATION", when: "whole" }, "OPTIONS", "ON THE BROKER", "DEAD LETTERS", "QUARANTINE LOG"],
+      rows,
+    ),
+    ...problems.map(({ code, message }) => `${paint.red(code)} ${message}`),
+  ].join("\n");
+  return { json: { broker: label, adapter: adapter.name, destinations: shown, problems }, text };
+}
+
+function shownOf(adapter: Adapter, destination: Destination): Shown {
+  const physical = physicalOf(adapter, destination);
+  return {
+    destination: describeDestination(destination),
+    kind: destination.kind,
+    options: optionsOf(destination),
+    physical,
+  };
+}
+
+function optionsOf(destination: Destination): Readonly<Record<string, unknown>> {
+  const of = destination.kind === "subscription" ? destination.topic : destination;
+  const { ordered, durable, ttlMs } = of.options;
+  const all = {
+    ordered: ordered === true || undefined,
+    durable: durable === true || undefined,
+    ttlMs,
+    ...(destination.kind === "queue" ? { priorities: destination.options.priorities } : {}),
+    ...(destination.kind === "subscription"
+      ? { filter: destination.options.filter, from: fromOf(destination.options.from) }
+      : {}),
+    schema: of.schema === undefined ? undefined : of.schema["~standard"].vendor,
+  };
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
+}
+
+function fromOf(from: unknown): string | undefined {
+  if (from === undefined || typeof from === "string") return from;
+  return from instanceof Date ? from.toISOString() : JSON.stringify(from);
+}
+
+export const topologyCreate = verb({
+  name: "topology create",
+  summary: "Make what is missing on the broker",
+  teaches: `Creates missing queues, topics and subscriptions, each with its dead letters and quarantine log. Never changes what exists: other options are a problem. Applications can then run without the right to create, and declare: "verify".`,
+  positionals: {
+    destinations: { type: "string", array: true, describe: "Default: all of the configuration" },
+  },
+  options: {
+    "dry-run": { type: "boolean", default: false, describe: "Only show what would be created" },
+  },
+  examples: [
+    ["topology create --dry-run", "what would be made"],
+    [
+      "topology create queue:orders,ordered topic:order.placed/billing --broker amqp://localhost",
+      "without a configuration",
+    ],
+  ],
+  json: {
+    broker: "",
+    dryRun: "",
+    created: "",
+    partly: "some of it was created, not all",
+    existed: "",
+    problems: "",
+  },
+  exits: {
+    partly: "",
+    configuration: "",
+    unavailable: "",
+    "not-allowed": "",
+  },
+  async run({ destinations = [], "dry-run": dryRun }, frame) {
+    const wanted = wantedDestinations(frame, destinations);
+    const declarations = declarationsOf(wanted);
+    return withBroker(frame, { destinations: [] }, async ({ adapter, label }) => {
+      const refused = declarations.problems(adapter, frame.configuration.require ?? []);
+      if (refused.length > 0) throw startFailed(refused);
+      const before = await compare(adapter, wanted);
+      const isComplete = before.every(({ standing }) => standing === "same");
+      const doesMake = !dryRun && !isComplete;
+      const refusals = doesMake ? await refusalsOf(adapter, declarations.topology("create")) : [];
+      const after = doesMake ? await compare(adapter, wanted) : before;
+      const made = await Promise.all(
+        wanted.map((one, index) =>
+          madeOf(adapter, one, { before: before[index], after: after[index], dryRun, refusals }),
+        ),
+      );
+      const as = (what: Made): readonly string[] =>
+        wanted.map(describeDestination).filter((_, index) => made[index] === what);
+      const [created, partly, existed] = [as("created"), as("partly"), as("existed")];
+      const problems =
+        refusals.length > 0
+          ? refusals.map(problemJson)
+          : after.filter(({ standing }) => standing === "different").flatMap((one) => one.problems);
+      const { paint } = frame.terminal;
+      const text = [
+        ...existed.map((destination) => `${paint.dim("exists ")} ${destination}`),
+        ...created.map((destination) => `${paint.green(dryRun ? "missing" : "created")} ${destination}`),
+        ...partly.map((destination) => `${paint.yellow("partly ")} ${destination}: only some of it was created`),
+        ...problems.map(({ code, message }) => `${paint.red(code)} ${message}`),
+        ...(dryRun && created.length > 0 ? ["nothing was created: --dry-run"] : []),
+      ].join("\n");
+      return {
+        json: { broker: label, dryRun, created, partly, existed, problems },
+        text,
+        errors: refusals,
+        exit:
+          dryRun || problems.length === 0 ? "done" : created.length + partly.length > 0 ? "partly" : exitFor(refusals),
+      };
+    });
+  },
+});
+
+type Made = "created" | "partly" | "existed" | "neither";
+
+interface Making {
+  readonly before: Compared | undefined;
+  readonly after: Compared | undefined;
+  readonly dryRun: boolean;
+  readonly refusals: readonly MessagingError[];
+}
+
+/** The result for a destination. It existed only if that was confirmed. */
+async function madeOf(
+  adapter: Adapter,
+  destination: Destination,
+  { before, after, dryRun, refusals }: Making,
+): Promise<Made> {
+  if (before?.standing === "same") return after?.standing === "different" ? "neither" : "existed";
+  if (lacksSomething(before)) {
+    if (dryRun) return before?.standing === "missing" ? "created" : "neither";
+    if (lacksSomething(after)) return "neither";
+    // A destination that only cannot be compared was not refused.
+    const isRefused = after?.problems.some(({ code }) => refusals.some((refusal) => refusal.code === code)) ?? false;
+    return isRefused ? "partly" : "created";
+  }
+  if (before?.standing === "different" || after?.standing === "different") return "neither";
+  // A user without the right to compare may still see it.
+  return (await exists(adapter, destination)) ? "existed" : "neither";
+}
+
+function lacksSomething(compared: Compared | undefined): boolean {
+  return compared?.problems.some(({ code }) => code === "not-found") ?? false;
+}
+
+async function exists(adapter: Adapter, destination: Destination): Promise<boolean> {
+  try {
+    await adapter.depth(placeOf(destination));
+    return true;
+  } catch (error) {
+    if (isMessagingError(error)) return false;
+    throw error;
+  }
+}
+
+/** Creates the topology; returns what was refused. If the broker becomes unreachable, some may be created. */
+async function refusalsOf(adapter: Adapter, topology: Topology): Promise<readonly MessagingError[]> {
+  try {
+    return await adapter.declare(topology);
+  } catch (error) {
+    if (isMessagingError(error)) return [error];
+    throw error;
+  }
+}
+
+/** Other properties are refused by the broker, or found by the comparison only. */
+function exitFor([first]: readonly MessagingError[]): ExitName {
+  return first === undefined ? "configuration" : exitOf(first);
+}
+
+/** The JSON of a comparison. */
+export const COMPARED_JSON = {
+  broker: "",
+  destinations:
+    "`destination`, `standing` (`same`, `missing`, `different`, `unknown`), `problems`, `meant` (a similar name on the broker)",
+};
+
+export const topologyDiff = verb({
+  name: "topology diff",
+  summary: "Compare the broker with what is declared",
+  teaches: `Compares each destination with the broker: same, missing, different, or unknown (such as bindings on RabbitMQ without managementUrl). Changes nothing, and ends with 0 whatever it finds.`,
+  positionals: {
+    destinations: { type: "string", array: true, describe: "Default: all of the configuration" },
+  },
+  options: {},
+  examples: [
+    ["topology diff", "all destinations of the configuration"],
+    ["topology diff --broker staging --json", "on another broker of the configuration, for a program"],
+  ],
+  json: COMPARED_JSON,
+  exits: {
+    unavailable: "",
+    "not-allowed": "",
+    configuration: "",
+  },
+  async run({ destinations = [] }, frame) {
+    const { label, compared } = await compareAll(frame, destinations);
+    return { json: { broker: label, destinations: compared }, text: comparedText(frame.terminal.paint, compared) };
+  },
+});
+
+/** Compares the named destinations with the broker. */
+export async function compareAll(
+  frame: Frame,
+  addresses: readonly string[],
+): Promise<{ readonly label: string; readonly compared: readonly Compared[] }> {
+  const wanted = wantedDestinations(frame, addresses);
+  return withBroker(frame, { destinations: [] }, async ({ adapter, label }) => ({
+    label,
+    compared: await Promise.all(
+      (await compare(adapter, wanted)).map(async (one, index): Promise<Compared> => {
+        const destination = wanted[index];
+        if (one.standing !== "missing" || destination === undefined) return one;
+        const meant = await nearName(adapter, placeOf(destination), frame.configuration.destinations ?? []);
+        return meant === undefined ? one : { ...one, meant };
+      }),
+    ),
+  }));
+}
+
+/** The text of a comparison. */
+export function comparedText(paint: Paint, compared: readonly Compared[]): string {
+  const rows = compared.map(({ destination, standing }) => [{ painted: painted(paint, standing) }, destination]);
+  const meant = compared.flatMap((one) =>
+    one.meant === undefined ? [] : [`${one.destination} does not exist: did you mean ${one.meant}?`],
+  );
+  // Missing ones need no further problems.
+  const others = compared.filter(({ standing }) => standing !== "missing");
+  const problems = others.flatMap(({ problems }) =>
+    problems.map(({ code, message }) => `${paint.red(code)} ${message}`),
+  );
+  return [columns(paint, ["STATE", { name: "DESTINATION", when: "whole" }], rows), ...problems, ...meant].join("\n");
+}
+
+function painted(paint: Paint, standing: Compared["standing"]): string {
+  if (standing === "same") return paint.green(standing);
+  return standing === "missing" ? paint.yellow(standing) : paint.red(standing);
+}
+
+export const topologyVerify = verb({
+  name: "topology verify",
+  summary: "Check that everything exists on the broker as declared",
+  teaches: `As "topology diff", but ends with 0 only if everything exists as declared, for pipelines. "unknown" is no success: on RabbitMQ the user needs the right to configure, and bindings need managementUrl in the URL (?managementUrl=https://host:15671).`,
+  positionals: {
+    destinations: { type: "string", array: true, describe: "Default: all of the configuration" },
+  },
+  options: {},
+  examples: [["topology verify --broker production", "before an application is rolled out"]],
+  json: { ...COMPARED_JSON, verified: "" },
+  exits: {
+    configuration: "",
+    unavailable: "also: it could not compare something",
+    "not-allowed": "",
+  },
+  async run({ destinations = [] }, frame) {
+    const { label, compared } = await compareAll(frame, destinations);
+    const standings = compared.map(({ standing }) => standing);
+    const verified = standings.every((standing) => standing === "same");
+    const isKnown = !standings.every((standing) => standing === "same" || standing === "unknown");
+    const { paint } = frame.terminal;
+    const next = [
+      ...(standings.includes("missing") ? ['"anybroker topology create" creates what is missing'] : []),
+      ...(standings.includes("different")
+        ? ["what differs is not changed: declare it as it is on the broker, or drain and remove it first"]
+        : []),
+    ];
+    const end = verified
+      ? paint.green("everything exists as declared")
+      : isKnown
+        ? paint.red(`not everything exists as declared: ${next.join("; ")}`)
+        : paint.red("not everything could be compared with the declarations");
+    return {
+      json: { broker: label, destinations: compared, verified },
+      text: `${comparedText(paint, compared)}\n${end}`,
+      exit: verified ? "done" : isKnown ? "configuration" : exitOfUnknown(compared),
+    };
+  },
+});
+
+/** The exit for destinations that could not be compared. */
+function exitOfUnknown(compared: readonly Compared[]): ExitName {
+  const codes = compared.flatMap(({ problems }) => problems.map(({ code }) => code));
+  return codes.includes("unauthorized") ? "not-allowed" : "unavailable";
+}

@@ -1,1 +1,0 @@
-export { type FileMigrationStoreOptions, fileMigrationStore } from "./store.ts";
