@@ -119,7 +119,7 @@ describe.runIf(runs)("in a real terminal", () => {
         stdout: expect.stringContaining("1 rows of orders will be tried again"),
       });
       const discarding = typed(`prune --quarantined ${second}`);
-      await discarding.printed(/Remove 1 quarantined rows of orders, .* for good\? \[y\/N\] /);
+      await discarding.printed(/Remove 1 quarantined rows of orders\? .* \[y\/N\] /);
       type(discarding, "y\n");
       expect(await discarding.ended()).toMatchObject({
         code: 0,
