@@ -1,6 +1,7 @@
 import { setTimeout as wait } from "node:timers/promises";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { isMissing, isPassing, operationError } from "./errors.ts";
+import { identityOf, proveTopics, replacedMeanwhile, type TopicIdentity, withoutId } from "./names.ts";
 import type {
   ClusterMetadata,
   CommittedOffset,
@@ -14,7 +15,6 @@ import type {
   TopicSpecification,
   WantedOffset,
 } from "./port.ts";
-import { identityOf, proveTopics, replacedMeanwhile, type TopicIdentity, withoutId } from "./topic-identity.ts";
 
 const FIRST_PAUSE_MS = 50;
 const MAX_PAUSE_MS = 1_000;

@@ -9,9 +9,9 @@ import type {
 } from "../../core/adapter.ts";
 import type { DeadLettersAddress, Source } from "../../core/address.ts";
 import type { Clock, Random } from "../../core/clock.ts";
+import { routingMatches } from "../../core/destination.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { oneLine } from "../../core/foreign.ts";
-import { routingMatches } from "../../core/routing.ts";
 import { HEADER } from "../../core/system-headers.ts";
 import type { Cluster } from "./cluster.ts";
 import type { ConsumerOptions, RecordConsumer, RecordSink } from "./consuming/assigned-partition.ts";

@@ -6,10 +6,9 @@ import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { Cluster } from "./cluster.ts";
 import { isMissing, operationError } from "./errors.ts";
 import { clientError } from "./kafkajs/errors.ts";
-import { collisionName, groupName, topicName } from "./names.ts";
+import { collisionName, groupName, topicName, withoutId } from "./names.ts";
 import type { Settings } from "./options.ts";
 import type { TopicMetadata } from "./port.ts";
-import { withoutId } from "./topic-identity.ts";
 import {
   INSPECTED,
   inspect,

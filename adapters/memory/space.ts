@@ -2,7 +2,7 @@ import { type OutgoingMessage, QUARANTINE_KEPT_MS, type SubscriptionDeclaration 
 import { addressesAmong } from "../../core/adapter-support.ts";
 import { type Address, addressName, type TopicAddress, type WorkAddress } from "../../core/address.ts";
 import type { Clock } from "../../core/clock.ts";
-import { routingMatches } from "../../core/routing.ts";
+import { routingMatches } from "../../core/destination.ts";
 import { MemoryQueue } from "./queue.ts";
 
 interface QuarantineRecord {

@@ -1,4 +1,4 @@
-import { routingMatches } from "../../core/routing.ts";
+import { routingMatches } from "../../core/destination.ts";
 import { ROUTING_KEY } from "./message-codec.ts";
 
 /** The part of a filter that SNS can apply: exact keys or a prefix. Undefined if every key may match. */

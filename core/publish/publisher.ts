@@ -1,8 +1,7 @@
-import { abortable, aborted } from "../abort.ts";
 import type { Adapter, OutgoingMessage } from "../adapter.ts";
 import type { BatchEntry, Publisher, Receipt } from "../broker.ts";
 import { checkEntries } from "../checks.ts";
-import type { Clock, Random } from "../clock.ts";
+import { abortable, aborted, type Clock, type Random } from "../clock.ts";
 import type { Codec } from "../codec.ts";
 import type { Queue, Topic } from "../destination.ts";
 import { isMessagingError, MessagingError, type SendOutcome } from "../errors.ts";

@@ -17,10 +17,9 @@ import {
   type Middleware,
   outcomeKind,
 } from "../../core/delivery.ts";
-import type { Queue, Topic } from "../../core/destination.ts";
+import { type Queue, routingMatches, type Topic } from "../../core/destination.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { decodeCopy } from "../../core/publish/encode-message.ts";
-import { routingMatches } from "../../core/routing.ts";
 import { HEADER, numberHeader, userHeaders } from "../../core/system-headers.ts";
 import type { Failures } from "./failures.ts";
 

@@ -1,8 +1,7 @@
-import { aborted } from "../../core/abort.ts";
 import type { Depth } from "../../core/adapter.ts";
 import type { BatchEntry, Broker, Publisher, Receipt } from "../../core/broker.ts";
 import { checkInteger, checkName, checkOptions, clockOf } from "../../core/checks.ts";
-import type { Clock, Timer } from "../../core/clock.ts";
+import { aborted, type Clock, type Timer } from "../../core/clock.ts";
 import type { Queue, Topic } from "../../core/destination.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { Fifo } from "../../core/fifo.ts";

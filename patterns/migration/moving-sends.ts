@@ -1,9 +1,8 @@
-import { abortable } from "../../core/abort.ts";
 import type { Adapter } from "../../core/adapter.ts";
 import { describeAddress } from "../../core/address.ts";
 import type { Broker, Receipt } from "../../core/broker.ts";
 import { type BrokerInternals, internalsOf } from "../../core/broker-internals.ts";
-import type { Clock, Random } from "../../core/clock.ts";
+import { abortable, type Clock, type Random } from "../../core/clock.ts";
 import { jsonCodec } from "../../core/codec.ts";
 import type { Queue, Topic } from "../../core/destination.ts";
 import { MessagingError } from "../../core/errors.ts";

@@ -1,10 +1,9 @@
 import type { Adapter } from "../../core/adapter.ts";
 import { type Address, addressName, describeAddress, type WorkAddress, workAddress } from "../../core/address.ts";
 import { checkName } from "../../core/checks.ts";
-import type { Destination, Queue, Subscription, Topic } from "../../core/destination.ts";
+import { type Destination, type Queue, routingMatches, type Subscription, type Topic } from "../../core/destination.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { BrokerOptions } from "../../core/options.ts";
-import { routingMatches } from "../../core/routing.ts";
 import { addressOf, isOrdered } from "./bridge-ends.ts";
 import { carried } from "./carried.ts";
 import type { MigrationPlan } from "./contract.ts";

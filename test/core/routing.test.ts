@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { routingMatches } from "../../core/routing.ts";
+import { routingMatches } from "../../core/destination.ts";
 
 test.for([
   ["#", undefined, true],

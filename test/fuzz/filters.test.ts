@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { routingMatches } from "../../core/destination.ts";
 import { isMessagingError } from "../../core/errors.ts";
-import { routingMatches } from "../../core/routing.ts";
 import { parseFilter, printFilter } from "../../patterns/dead-letters/filter.ts";
 import { fuzzing } from "./runs.ts";
 

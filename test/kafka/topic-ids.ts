@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
+import { identityOf, type TopicIdentity } from "../../adapters/kafka/names.ts";
 import type { TopicId } from "../../adapters/kafka/port.ts";
-import { identityOf, type TopicIdentity } from "../../adapters/kafka/topic-identity.ts";
 
 export const CLUSTER_ID = "cluster";
 

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { filterPolicy, isPartial, isSurplus } from "../../adapters/sqs/filter-policy.ts";
 import { ROUTING_KEY } from "../../adapters/sqs/message-codec.ts";
-import { routingMatches } from "../../core/routing.ts";
+import { routingMatches } from "../../core/destination.ts";
 
 const KEYS = [
   "geo",

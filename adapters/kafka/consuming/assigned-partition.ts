@@ -1,10 +1,9 @@
 import type { DeliveryToken, Receiver, SettleResult } from "../../../core/adapter.ts";
 import type { Clock } from "../../../core/clock.ts";
 import type { MessagingError } from "../../../core/errors.ts";
-import { partitionKey } from "../names.ts";
+import { partitionKey, type TopicIdentity } from "../names.ts";
 import type { CommittedOffset, TopicPartition } from "../port.ts";
 import type { LogRecord } from "../records/contract.ts";
-import type { TopicIdentity } from "../topic-identity.ts";
 import { type DeliveredRecord, PartitionLedger } from "./partition-ledger.ts";
 import { beginning, type Commit, decodeProgress, type Progress } from "./progress.ts";
 

@@ -1,8 +1,8 @@
 import { afterCurrentTurn, type Clock, type Random, type Timer } from "../../../core/clock.ts";
 import { type BackoffTimes, backoffMs } from "../../../core/retry-policy.ts";
 import type { CommitOutcome, GroupMember } from "../group/coordinator.ts";
+import type { TopicIdentity } from "../names.ts";
 import type { PartitionOffset } from "../port.ts";
-import type { TopicIdentity } from "../topic-identity.ts";
 import type { AssignedPartition, AssignedPartitions } from "./assigned-partition.ts";
 import { type Commit, encodeProgress } from "./progress.ts";
 

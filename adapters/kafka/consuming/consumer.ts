@@ -3,8 +3,8 @@ import type { Clock, Random, Timer } from "../../../core/clock.ts";
 import { DECLARE_IT, MessagingError } from "../../../core/errors.ts";
 import { type BackoffTimes, backoffMs } from "../../../core/retry-policy.ts";
 import { firstAssignment, type GroupMember, type RebalanceListener } from "../group/coordinator.ts";
+import { withoutId } from "../names.ts";
 import type { KafkaConnection } from "../port.ts";
-import { withoutId } from "../topic-identity.ts";
 import {
   type AssignedPartition,
   AssignedPartitions,

@@ -1,7 +1,7 @@
 import type { Clock, Random } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { type BackoffTimes, backoffMs } from "../../../core/retry-policy.ts";
-import { partitionKey } from "../names.ts";
+import { partitionKey, type TopicIdentity } from "../names.ts";
 import type {
   ErrorName,
   FetchedPartition,
@@ -12,7 +12,6 @@ import type {
 } from "../port.ts";
 import { compressionsIn } from "../records/batch.ts";
 import type { DecodedRecords } from "../records/contract.ts";
-import type { TopicIdentity } from "../topic-identity.ts";
 import { type AssignedPartition, type ConsumerOptions, describePartition } from "./assigned-partition.ts";
 
 /** After how long without an answer or progress a partition is reported. */

@@ -1,9 +1,8 @@
 import { afterCurrentTurn, type Timer } from "../../../core/clock.ts";
-import { partitionKey } from "../names.ts";
+import { identityOf, partitionKey } from "../names.ts";
 import type { FetchedPartition, KafkaConnection } from "../port.ts";
 import type { DecodedRecords } from "../records/contract.ts";
 import { unreadableRecord } from "../records/read.ts";
-import { identityOf } from "../topic-identity.ts";
 import type { AssignedPartition } from "./assigned-partition.ts";
 import {
   type FetcherDependencies,

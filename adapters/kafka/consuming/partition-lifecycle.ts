@@ -2,9 +2,8 @@ import { type Clock, Conditions, type Timer } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { backoffMs } from "../../../core/retry-policy.ts";
 import type { GroupMember, RebalanceListener } from "../group/coordinator.ts";
-import { partitionKey } from "../names.ts";
+import { partitionKey, type TopicIdentity } from "../names.ts";
 import type { CommittedOffset, PartitionOffset, TopicId, TopicPartition } from "../port.ts";
-import type { TopicIdentity } from "../topic-identity.ts";
 import {
   AssignedPartition,
   type AssignedPartitions,

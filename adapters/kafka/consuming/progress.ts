@@ -1,5 +1,5 @@
+import type { TopicIdentity } from "../names.ts";
 import type { CommittedOffset } from "../port.ts";
-import type { TopicIdentity } from "../topic-identity.ts";
 
 /** A set of offsets from a first one on, one bit each. */
 export class OffsetSet {

@@ -4,10 +4,10 @@ import type { RecordDecoder } from "../consuming/fetch-failures.ts";
 import type { DeliveredRecord } from "../consuming/partition-ledger.ts";
 import { isMissing, isPassing, operationError } from "../errors.ts";
 import type { GroupMember, RebalanceListener } from "../group/coordinator.ts";
+import { proveTopics, withoutId } from "../names.ts";
 import type { FetchedPartition, KafkaConnection, TopicId, TopicPartition } from "../port.ts";
 import type { Producer } from "../producing/producer.ts";
 import type { LogRecord, UnreadableBatch } from "../records/contract.ts";
-import { proveTopics, withoutId } from "../topic-identity.ts";
 
 /** A part of a log. */
 export interface Piece {

@@ -6,10 +6,10 @@ import type { RecordSink } from "../consuming/assigned-partition.ts";
 import type { DeliveredRecord } from "../consuming/partition-ledger.ts";
 import { RETRY, RepeatedNotices } from "../delays/forwarder.ts";
 import { firstAssignment, type GroupMember } from "../group/coordinator.ts";
+import { replacedMeanwhile } from "../names.ts";
 import type { TopicPartition } from "../port.ts";
 import type { Producer } from "../producing/producer.ts";
 import type { LogRecord } from "../records/contract.ts";
-import { replacedMeanwhile } from "../topic-identity.ts";
 import type { DeadLettersDependencies, Log, Piece } from "./partition-log.ts";
 import {
   asText,

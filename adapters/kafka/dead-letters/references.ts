@@ -2,10 +2,9 @@ import type { OutgoingMessage } from "../../../core/adapter.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import { HEADER, headerBytes, withHeaders } from "../../../core/system-headers.ts";
 import type { DeliveredRecord } from "../consuming/partition-ledger.ts";
-import { partitionKey } from "../names.ts";
+import { partitionKey, replacedMeanwhile } from "../names.ts";
 import type { TopicId, TopicPartition } from "../port.ts";
 import type { LogRecord } from "../records/contract.ts";
-import { replacedMeanwhile } from "../topic-identity.ts";
 import type { Log, Piece } from "./partition-log.ts";
 import { asText, type Copy, Entries, restoredRecord } from "./records.ts";
 

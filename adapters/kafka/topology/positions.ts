@@ -6,10 +6,8 @@ import { oneLine } from "../../../core/foreign.ts";
 import type { Cluster } from "../cluster.ts";
 import { beginning, encodeProgress, type Progress, progressIn } from "../consuming/progress.ts";
 import { operationError } from "../errors.ts";
-import { groupName, topicName, topicsOf } from "../names.ts";
+import { groupName, type TopicIdentity, topicName, topicsOf } from "../names.ts";
 import type { GroupOffsets, KafkaConnection, ListedGroup, PartitionOffset, TopicPartition } from "../port.ts";
-import type { TopicIdentity } from "../topic-identity.ts";
-
 /** The longest group name that is quoted. */
 export const MAX_GROUP = 255;
 

@@ -9,8 +9,8 @@ import type {
   Receiver,
   Settlement,
 } from "../../../core/adapter.ts";
+import { routingMatches } from "../../../core/destination.ts";
 import { MessagingError } from "../../../core/errors.ts";
-import { routingMatches } from "../../../core/routing.ts";
 import { HEADER, SYSTEM_PREFIX } from "../../../core/system-headers.ts";
 
 /** Breaks one promise of an adapter. */
