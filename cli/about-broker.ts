@@ -3,7 +3,7 @@ import type { Address, WorkAddress } from "../core/address.ts";
 import { CAPABILITY_NAMES, type Capabilities, type CapabilityName } from "../core/capabilities.ts";
 import type { Destination } from "../core/destination.ts";
 import { isMessagingError } from "../core/errors.ts";
-import { declarationsOf, problemJson } from "./standing.ts";
+import { declarationsOf, problemJson } from "./comparison.ts";
 import { describeDestination, placeOf } from "./target.ts";
 
 /** The capabilities that a destination's options need. */

@@ -7,7 +7,7 @@ import { addressName, type DeadLettersAddress, type WorkAddress } from "../core/
 import type { Destination } from "../core/destination.ts";
 import { isMessagingError } from "../core/errors.ts";
 import { thrownText } from "../core/foreign.ts";
-import { declarationsOf } from "./standing.ts";
+import { declarationsOf } from "./comparison.ts";
 import type { Paint } from "./terminal.ts";
 
 /** Details of a server. */

@@ -13,12 +13,12 @@ import {
   type Progress,
   type RunResult,
 } from "../patterns/dead-letters/index.ts";
+import { problemJson } from "./comparison.ts";
 import type { Context } from "./context.ts";
 import { unseenText } from "./dead-letters-of.ts";
 import { CommandError, type ExitName, exitOf } from "./exit-codes.ts";
 import { writeJson } from "./files.ts";
 import type { Frame } from "./frame.ts";
-import { problemJson } from "./standing.ts";
 import { progressBar } from "./terminal.ts";
 import type { Ended } from "./verb.ts";
 

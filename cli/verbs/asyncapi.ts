@@ -1,8 +1,8 @@
 import { asyncapi as describe } from "../../integrations/asyncapi/index.ts";
+import { wantedDestinations } from "../comparison.ts";
 import { CommandError } from "../exit-codes.ts";
 import { writeText } from "../files.ts";
 import { chosenBroker, madeAdapter } from "../frame.ts";
-import { wantedDestinations } from "../standing.ts";
 import { verb } from "../verb.ts";
 
 export const asyncapi = verb({

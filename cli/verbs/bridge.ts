@@ -6,9 +6,9 @@ import {
   bridge as makeBridge,
 } from "../../patterns/migration/index.ts";
 import { totalCount } from "../broker-statistics.ts";
+import { problemJson } from "../comparison.ts";
 import { CommandError, type ExitName, exitOf } from "../exit-codes.ts";
 import { chooseBroker, chosenBroker, type Frame, type OpenBroker, withBroker } from "../frame.ts";
-import { problemJson } from "../standing.ts";
 import { addressOf, destinationOf, findTarget, type Target } from "../target.ts";
 import { type ProgressBar, progressBar } from "../terminal.ts";
 import { type Ended, verb } from "../verb.ts";
@@ -49,7 +49,7 @@ Other consumers may share an unordered source only. The target has to exist.`,
     source: "",
     target: "",
     dryRun: "",
-    standing: "messages on the source before",
+    before: "messages on the source before",
     result:
       "`end` (`drained`, `stopped`, `failed`), `moved`, `repeated`, `left`, `filtered`, `leftMessages` (the first 100), `durationMs`, `error`",
   },
@@ -112,14 +112,14 @@ async function move(frame: Frame, { from, to, source, target }: Ends, given: Mov
   });
   await running.check();
   const { source: sourceName, target: targetName } = running.status();
-  const standing = totalCount(await from.adapter.depth(placeOf(source, content)));
-  const json = { from: from.label, to: to.label, source: sourceName, target: targetName, dryRun, standing };
-  const what = `${standing} messages from ${sourceName} (${from.label}) to ${targetName} (${to.label})`;
+  const before = totalCount(await from.adapter.depth(placeOf(source, content)));
+  const json = { from: from.label, to: to.label, source: sourceName, target: targetName, dryRun, before };
+  const what = `${before} messages from ${sourceName} (${from.label}) to ${targetName} (${to.label})`;
   if (dryRun) {
     return { json: { ...json, result: null }, text: `would move ${what}; nothing was moved: --dry-run` };
   }
   await terminal.agreed(`Move ${what}?`, yes, interruption.signal);
-  bar = progressBar(terminal, "moving", follow ? undefined : standing);
+  bar = progressBar(terminal, "moving", follow ? undefined : before);
   try {
     const result = await running.run({ signal: interruption.signal });
     const { error, leftMessages } = result;

@@ -1,6 +1,7 @@
 import { isMessagingError } from "../../core/errors.ts";
 import type { DeadLetterEntry, Groups } from "../../patterns/dead-letters/index.ts";
 import { type Cell, columns } from "../columns.ts";
+import { problemJson } from "../comparison.ts";
 import {
   ageText,
   bodyText,
@@ -21,7 +22,6 @@ import {
 } from "../dead-letters-of.ts";
 import { CommandError } from "../exit-codes.ts";
 import { type Frame, namedWork, withBroker, workOn } from "../frame.ts";
-import { problemJson } from "../standing.ts";
 import { describeDestination, findTarget } from "../target.ts";
 import { type Paint, preview, printable, printableLines } from "../terminal.ts";
 import { type Ended, verb } from "../verb.ts";

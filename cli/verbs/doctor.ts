@@ -18,6 +18,15 @@ import {
   totalCount,
 } from "../broker-statistics.ts";
 import { columns } from "../columns.ts";
+import {
+  type Compared,
+  compare,
+  type DestinationState,
+  declarationsOf,
+  paintSupport,
+  planText,
+  problemJson,
+} from "../comparison.ts";
 import { CommandError } from "../exit-codes.ts";
 import {
   chooseBroker,
@@ -28,15 +37,6 @@ import {
   missingText,
   withBroker,
 } from "../frame.ts";
-import {
-  type Compared,
-  compare,
-  declarationsOf,
-  paintSupport,
-  planText,
-  problemJson,
-  type Standing,
-} from "../standing.ts";
 import { describeDestination, destinationOf, findTarget, findWorkTarget, parseAddress, placeOf } from "../target.ts";
 import { type Ended, verb } from "../verb.ts";
 
@@ -67,7 +67,7 @@ export const doctor = verb({
     capabilities: "by name: `support`, `note`",
     limits: "`maxMessageBytes`, `maxHeaders`, `maxHeaderBytes`, `priorities`",
     destinations:
-      "`destination`, `physical` (`main`, `deadLetters`, `quarantine`), `asks` (`capability`, `support`), `standing`, `messages`, `deadLetters`, `deadLettersHeld`",
+      "`destination`, `physical` (`main`, `deadLetters`, `quarantine`), `asks` (`capability`, `support`), `state`, `messages`, `deadLetters`, `deadLettersHeld`",
     problems: "",
     plan: "`to`, `adapter`, `differences` (`name`, `from`, `to`, `kind` `lost`, `emulated` or `gained`, `askedBy`, `note`), `lost` (names for `migrate advance --accept`), `refused`",
   },
@@ -127,7 +127,7 @@ async function comparePlan(
       checks: [],
       destinations: wanted.map((one) => ({
         ...aboutDestination(here, one),
-        standing: null,
+        state: null,
         messages: null,
         deadLetters: null,
         deadLettersHeld: null,
@@ -161,15 +161,14 @@ export async function examine(frame: Frame, named: readonly Named[]): Promise<En
     for (const one of found) compared.push(await compareOne(adapter, one));
     const destinations = [];
     for (const [index, one] of wanted.entries()) {
-      const standing: Standing = compared[index]?.standing ?? "unknown";
-      const counts = await countsOf(adapter, one, standing, checks);
-      destinations.push({ ...aboutDestination(adapter, one), standing, ...counts });
+      const state: DestinationState = compared[index]?.state ?? "unknown";
+      const counts = await countsOf(adapter, one, state, checks);
+      destinations.push({ ...aboutDestination(adapter, one), state, ...counts });
     }
-    for (const { destination, standing, problems } of compared) {
-      const status =
-        standing === "same" || standing === "undeclared" ? "ok" : standing === "unknown" ? "unknown" : "failed";
-      const exists = standing === "undeclared" ? "exists; no configuration declares it" : "exists as declared";
-      const meant = standing === "missing" ? await meantText(adapter, destination, known) : "";
+    for (const { destination, state, problems } of compared) {
+      const status = state === "same" || state === "undeclared" ? "ok" : state === "unknown" ? "unknown" : "failed";
+      const exists = state === "undeclared" ? "exists; no configuration declares it" : "exists as declared";
+      const meant = state === "missing" ? await meantText(adapter, destination, known) : "";
       const message =
         [...problems.map((problem) => problem.message), ...(meant === "" ? [] : [meant])].join("; ") || exists;
       checks.push({ check: `compare ${destination}`, status, message });
@@ -207,16 +206,16 @@ async function compareOne(adapter: Adapter, { destination, isDeclared }: Named):
   const name = describeDestination(destination);
   if (isDeclared) {
     const [compared] = await compare(adapter, [destination]);
-    return compared ?? { destination: name, standing: "unknown", problems: [] };
+    return compared ?? { destination: name, state: "unknown", problems: [] };
   }
   try {
     // A topic has no depth, and was listed.
     if (destination.kind !== "topic") await adapter.depth(placeOf(destination));
-    return { destination: name, standing: "undeclared", problems: [] };
+    return { destination: name, state: "undeclared", problems: [] };
   } catch (error) {
     if (!isMessagingError(error)) throw error;
-    const standing = error.code === "not-found" ? "missing" : "unknown";
-    return { destination: name, standing, problems: [problemJson(error)] };
+    const state = error.code === "not-found" ? "missing" : "unknown";
+    return { destination: name, state, problems: [problemJson(error)] };
   }
 }
 
@@ -254,9 +253,9 @@ function versionCheck(broker: string, { version, servers }: ServerDetails): Pick
   return { status: "unknown", message: `${broker} does not report it` };
 }
 
-async function countsOf(adapter: Adapter, destination: Destination, standing: Standing, checks: Check[]) {
+async function countsOf(adapter: Adapter, destination: Destination, state: DestinationState, checks: Check[]) {
   const nothing = { messages: null, deadLetters: null, deadLettersHeld: null };
-  if (destination.kind === "topic" || standing === "missing") return nothing;
+  if (destination.kind === "topic" || state === "missing") return nothing;
   const of = placeOf(destination) as WorkAddress;
   try {
     const [messages, dead] = await Promise.all([adapter.depth(of), deadCountOf(adapter, of)]);

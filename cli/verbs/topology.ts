@@ -4,9 +4,9 @@ import { isMessagingError, type MessagingError } from "../../core/errors.ts";
 import { startFailed } from "../../core/start.ts";
 import { type PhysicalNames, physicalOf } from "../about-broker.ts";
 import { columns } from "../columns.ts";
+import { type Compared, compare, declarationsOf, problemJson, wantedDestinations } from "../comparison.ts";
 import { type ExitName, exitOf } from "../exit-codes.ts";
 import { chosenBroker, type Frame, madeAdapter, nearName, withBroker } from "../frame.ts";
-import { type Compared, compare, declarationsOf, problemJson, wantedDestinations } from "../standing.ts";
 import { describeDestination, placeOf } from "../target.ts";
 import type { Paint } from "../terminal.ts";
 import { type Ended, verb } from "../verb.ts";
@@ -140,7 +140,7 @@ export const topologyCreate = verb({
       const refused = declarations.problems(adapter, frame.configuration.require ?? []);
       if (refused.length > 0) throw startFailed(refused);
       const before = await compare(adapter, wanted);
-      const isComplete = before.every(({ standing }) => standing === "same");
+      const isComplete = before.every(({ state }) => state === "same");
       const doesMake = !dryRun && !isComplete;
       const refusals = doesMake ? await refusalsOf(adapter, declarations.topology("create")) : [];
       const after = doesMake ? await compare(adapter, wanted) : before;
@@ -155,7 +155,7 @@ export const topologyCreate = verb({
       const problems =
         refusals.length > 0
           ? refusals.map(problemJson)
-          : after.filter(({ standing }) => standing === "different").flatMap((one) => one.problems);
+          : after.filter(({ state }) => state === "different").flatMap((one) => one.problems);
       const { paint } = frame.terminal;
       const text = [
         ...existed.map((destination) => `${paint.dim("exists ")} ${destination}`),
@@ -190,15 +190,15 @@ async function madeOf(
   destination: Destination,
   { before, after, dryRun, refusals }: Making,
 ): Promise<Made> {
-  if (before?.standing === "same") return after?.standing === "different" ? "neither" : "existed";
+  if (before?.state === "same") return after?.state === "different" ? "neither" : "existed";
   if (lacksSomething(before)) {
-    if (dryRun) return before?.standing === "missing" ? "created" : "neither";
+    if (dryRun) return before?.state === "missing" ? "created" : "neither";
     if (lacksSomething(after)) return "neither";
     // A destination that only cannot be compared was not refused.
     const isRefused = after?.problems.some(({ code }) => refusals.some((refusal) => refusal.code === code)) ?? false;
     return isRefused ? "partly" : "created";
   }
-  if (before?.standing === "different" || after?.standing === "different") return "neither";
+  if (before?.state === "different" || after?.state === "different") return "neither";
   // A user without the right to compare may still see it.
   return (await exists(adapter, destination)) ? "existed" : "neither";
 }
@@ -236,7 +236,7 @@ function exitFor([first]: readonly MessagingError[]): ExitName {
 export const COMPARED_JSON = {
   broker: "",
   destinations:
-    "`destination`, `standing` (`same`, `missing`, `different`, `unknown`), `problems`, `meant` (a similar name on the broker)",
+    "`destination`, `state` (`same`, `missing`, `different`, `unknown`), `problems`, `meant` (a similar name on the broker)",
 };
 
 export const topologyDiff = verb({
@@ -274,7 +274,7 @@ export async function compareAll(
     compared: await Promise.all(
       (await compare(adapter, wanted)).map(async (one, index): Promise<Compared> => {
         const destination = wanted[index];
-        if (one.standing !== "missing" || destination === undefined) return one;
+        if (one.state !== "missing" || destination === undefined) return one;
         const meant = await nearName(adapter, placeOf(destination), frame.configuration.destinations ?? []);
         return meant === undefined ? one : { ...one, meant };
       }),
@@ -284,21 +284,21 @@ export async function compareAll(
 
 /** The text of a comparison. */
 export function comparedText(paint: Paint, compared: readonly Compared[]): string {
-  const rows = compared.map(({ destination, standing }) => [{ painted: painted(paint, standing) }, destination]);
+  const rows = compared.map(({ destination, state }) => [{ painted: painted(paint, state) }, destination]);
   const meant = compared.flatMap((one) =>
     one.meant === undefined ? [] : [`${one.destination} does not exist: did you mean ${one.meant}?`],
   );
   // Missing ones need no further problems.
-  const others = compared.filter(({ standing }) => standing !== "missing");
+  const others = compared.filter(({ state }) => state !== "missing");
   const problems = others.flatMap(({ problems }) =>
     problems.map(({ code, message }) => `${paint.red(code)} ${message}`),
   );
   return [columns(paint, ["STATE", { name: "DESTINATION", when: "whole" }], rows), ...problems, ...meant].join("\n");
 }
 
-function painted(paint: Paint, standing: Compared["standing"]): string {
-  if (standing === "same") return paint.green(standing);
-  return standing === "missing" ? paint.yellow(standing) : paint.red(standing);
+function painted(paint: Paint, state: Compared["state"]): string {
+  if (state === "same") return paint.green(state);
+  return state === "missing" ? paint.yellow(state) : paint.red(state);
 }
 
 export const topologyVerify = verb({
@@ -318,13 +318,13 @@ export const topologyVerify = verb({
   },
   async run({ destinations = [] }, frame) {
     const { label, compared } = await compareAll(frame, destinations);
-    const standings = compared.map(({ standing }) => standing);
-    const verified = standings.every((standing) => standing === "same");
-    const isKnown = !standings.every((standing) => standing === "same" || standing === "unknown");
+    const states = compared.map(({ state }) => state);
+    const verified = states.every((state) => state === "same");
+    const isKnown = !states.every((state) => state === "same" || state === "unknown");
     const { paint } = frame.terminal;
     const next = [
-      ...(standings.includes("missing") ? ['"anybroker topology create" creates what is missing'] : []),
-      ...(standings.includes("different")
+      ...(states.includes("missing") ? ['"anybroker topology create" creates what is missing'] : []),
+      ...(states.includes("different")
         ? ["what differs is not changed: declare it as it is on the broker, or drain and remove it first"]
         : []),
     ];

@@ -10,7 +10,7 @@ import { type ConsumerContext, ConsumerHealth, type Counts, noCounts } from "./c
 import type { CopyRefusal } from "./copies.ts";
 import { InFlightDeliveries, type InFlightDelivery } from "./in-flight.ts";
 import { type DeliveryQueue, KeyQueues, UnorderedQueue } from "./key-queues.ts";
-import { Quarantine, type QuarantineVerdict } from "./quarantine.ts";
+import { Quarantine, type QuarantineDecision } from "./quarantine.ts";
 import { ConsumerReceiver } from "./receiver.ts";
 import { type AttemptResult, HandlerRunner } from "./run-handler.ts";
 
@@ -67,7 +67,7 @@ export class ConsumerEngine implements Consumer {
     this.#parked = new ParkedDeliveries(context, this.#health);
     this.#quarantine = new Quarantine(
       context,
-      (delivery, verdict) => this.#leaveQuarantine(delivery, verdict),
+      (delivery, decision) => this.#leaveQuarantine(delivery, decision),
       () => this.#pump(),
     );
   }
@@ -293,16 +293,16 @@ export class ConsumerEngine implements Consumer {
     return this.#busyHandlers < this.#concurrency;
   }
 
-  #leaveQuarantine(delivery: InFlightDelivery, verdict: QuarantineVerdict): void {
-    if (verdict === "condemned") {
+  #leaveQuarantine(delivery: InFlightDelivery, decision: QuarantineDecision): void {
+    if (decision === "condemned") {
       this.#inFlight.rejoin(delivery);
       const what = `its consumers crashed ${delivery.crashes} times while they handled it`;
       const error = new MessagingError("refused", what);
       this.#follow(delivery, this.#outcomes.apply(delivery, { kind: "dead", reason: "crashed", error }));
-    } else if (verdict === "cleared") {
+    } else if (decision === "cleared") {
       if (!delivery.mustBeAlone) this.#queues.again(delivery);
     } else {
-      const isFree = verdict === "start" || (!delivery.mustBeAlone && this.#hasFreeHandler);
+      const isFree = decision === "start" || (!delivery.mustBeAlone && this.#hasFreeHandler);
       if (this.#state === "running" && !this.#paused && isFree) this.#begin(delivery);
       else {
         this.#quarantine.putBack(delivery);
@@ -456,8 +456,8 @@ export class ConsumerEngine implements Consumer {
     await this.#conditions.settled(this.#opening, timeoutMs);
     this.#receiver?.setPrefetch(0);
     this.#requeueWaiting();
-    const isQuiet = (): boolean => this.#handlers.running === 0 && this.#inFlight.count("copying") === 0;
-    await this.#conditions.until(isQuiet, timeoutMs);
+    const isDrained = (): boolean => this.#handlers.running === 0 && this.#inFlight.count("copying") === 0;
+    await this.#conditions.until(isDrained, timeoutMs);
     this.#outcomes.stop();
     const reason = new MessagingError("closed", `the consumer of ${this.#context.sourceName} was stopped`);
     for (const delivery of this.#inFlight) delivery.abort(reason);

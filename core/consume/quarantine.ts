@@ -56,7 +56,7 @@ interface Ending {
  * - `start-if-free`: the same, but it has lost its place and needs another;
  * - `condemned`: consumers crashed while they ran only this message.
  */
-export type QuarantineVerdict = "cleared" | "start" | "start-if-free" | "condemned";
+export type QuarantineDecision = "cleared" | "start" | "start-if-free" | "condemned";
 
 /**
  * Finds the messages that crash their consumers, and blames no other message.
@@ -76,7 +76,7 @@ export type QuarantineVerdict = "cleared" | "start" | "start-if-free" | "condemn
 export class Quarantine {
   readonly #context: ConsumerContext;
   readonly #log: QuarantineLog;
-  readonly #decide: (delivery: InFlightDelivery, verdict: QuarantineVerdict) => void;
+  readonly #decide: (delivery: InFlightDelivery, decision: QuarantineDecision) => void;
   readonly #changed: () => void;
   readonly #notes: NoteReader;
   readonly #from: number;
@@ -102,7 +102,7 @@ export class Quarantine {
   /** `decide` is called with each decision, `changed` when a reason to wait may be over. */
   constructor(
     context: ConsumerContext,
-    decide: (delivery: InFlightDelivery, verdict: QuarantineVerdict) => void,
+    decide: (delivery: InFlightDelivery, decision: QuarantineDecision) => void,
     changed: () => void,
   ) {
     this.#context = context;

@@ -22,7 +22,7 @@ test("doctor tells what is there, what each guarantee is, and what it cannot pro
     destination: "queue:orders",
     physical: { main: "queue orders", deadLetters: "queue orders.dlq", quarantine: "queue orders.quarantine" },
     asks: [],
-    standing: "same",
+    state: "same",
     messages: 0,
     deadLetters: 1,
     deadLettersHeld: 0,
@@ -51,9 +51,9 @@ test("doctor without a configuration looks at what it finds, and says what may h
   const { code, json } = await command(["doctor", "--json"], { configuration: { broker } });
   expect(code).toBe(0);
   expect(json.destinations).toMatchObject([
-    { destination: "topic:order.placed", standing: "undeclared" },
-    { destination: "topic:order.placed/billing", standing: "undeclared", messages: 0 },
-    { destination: "queue:orders", standing: "undeclared", messages: 0, deadLetters: 1 },
+    { destination: "topic:order.placed", state: "undeclared" },
+    { destination: "topic:order.placed/billing", state: "undeclared", messages: 0 },
+    { destination: "queue:orders", state: "undeclared", messages: 0, deadLetters: 1 },
     { destination: "queue:rejected" },
   ]);
   expect(json.checks).toContainEqual({
@@ -89,7 +89,7 @@ test("doctor ends with what is amiss", async () => {
   const nothing = await command(["doctor", "--json"], { configuration: missing.configuration });
   expect(nothing.code).toBe(78);
   expect(nothing.json.destinations).toContainEqual(
-    expect.objectContaining({ destination: "queue:orders", standing: "missing", messages: null }),
+    expect.objectContaining({ destination: "queue:orders", state: "missing", messages: null }),
   );
   const space = memorySpace();
   const configuration = { broker: () => memory({ space }), destinations: [queue("safe", { durable: true })] };

@@ -37,7 +37,7 @@ test("bridge looks, asks, and moves everything", async () => {
     to: "fresh",
     source: "orders",
     target: "orders",
-    standing: 20,
+    before: 20,
     result: null,
   });
   expect((await command(["bridge", "orders", "--to", "fresh"], { configuration })).code).toBe(64);

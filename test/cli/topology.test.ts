@@ -68,7 +68,7 @@ describe("topology create, diff and verify", () => {
     const all = ["queue:orders", "topic:order.placed", "topic:order.placed/billing", "queue:rejected"];
     expect(dry.json).toMatchObject({ dryRun: true, created: all, existed: [], problems: [] });
     expect((await command(["topology", "diff", "--json"], { configuration })).json.destinations).toMatchObject(
-      all.map((destination) => ({ destination, standing: "missing" })),
+      all.map((destination) => ({ destination, state: "missing" })),
     );
     const made = await command(["topology", "create", "--json"], { configuration });
     expect(made.code).toBe(0);
@@ -99,7 +99,7 @@ describe("topology create, diff and verify", () => {
       problems: [{ code: "unsupported" }],
     });
     const { json } = await command(["topology", "diff", "queue:orders", "--json"], { configuration });
-    expect(json.destinations).toMatchObject([{ standing: "missing" }]);
+    expect(json.destinations).toMatchObject([{ state: "missing" }]);
   });
 
   /** The shop's broker, where a call ends otherwise. */

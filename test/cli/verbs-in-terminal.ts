@@ -4,8 +4,8 @@ import { createBroker, type Destination, deadLetter, type Queue, queue, subscrip
 import { memory } from "anybroker/memory";
 import { fromUrl } from "anybroker/url";
 import { expect } from "vitest";
+import { declarationsOf } from "../../cli/comparison.ts";
 import type { Configuration } from "../../cli/configuration.ts";
-import { declarationsOf } from "../../cli/standing.ts";
 import { until } from "../brokers/until.ts";
 import { command } from "./commands.ts";
 import type { Installed } from "./installed.ts";

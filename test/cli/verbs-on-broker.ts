@@ -92,10 +92,8 @@ export function verbsSuite(broker: VerbsBroker): void {
     const { exit, json } = await run("topology", "create");
     expect([exit, json.problems]).toEqual([0, []]);
     expect(json.created).toHaveLength(3);
-    const standings = ["same", "same", broker.comparesFilters ? "same" : "unknown"];
-    expect((await run("topology", "diff")).json.destinations).toMatchObject(
-      standings.map((standing) => ({ standing })),
-    );
+    const states = ["same", "same", broker.comparesFilters ? "same" : "unknown"];
+    expect((await run("topology", "diff")).json.destinations).toMatchObject(states.map((state) => ({ state })));
     expect((await run("topology", "verify")).json).toMatchObject({ verified: broker.comparesFilters });
   });
 
@@ -104,8 +102,8 @@ export function verbsSuite(broker: VerbsBroker): void {
     expect(exit).toBe(0);
     expect(json).toMatchObject({ adapter: broker.adapter, ...broker.server, problems: [], plan: null });
     expect(json.destinations).toMatchObject([
-      { standing: "same", messages: 0, deadLetters: 0 },
-      { standing: "same" },
+      { state: "same", messages: 0, deadLetters: 0 },
+      { state: "same" },
       { messages: 0 },
     ]);
     const plan = await run("doctor", "--plan", "--to", "local");
@@ -208,7 +206,7 @@ export function verbsSuite(broker: VerbsBroker): void {
     expect(doctor.json.destinations).toEqual(
       broker.lists
         ? expect.arrayContaining([
-            expect.objectContaining({ destination: `queue:${orders.name}`, standing: "undeclared", messages: 3 }),
+            expect.objectContaining({ destination: `queue:${orders.name}`, state: "undeclared", messages: 3 }),
             expect.objectContaining({
               destination: `topic:${placed.name}/billing`,
               deadLetters: 0,

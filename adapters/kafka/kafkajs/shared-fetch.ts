@@ -382,7 +382,7 @@ export class SharedFetch {
       return new Map([...included].map(({ key, wanted }) => [key, unfetched(wanted, error)]));
     }
     const isShared = waiting.length > 1;
-    return new Map(partitions.map((one) => [partitionKey(one), isShared ? standingAlone(one) : one]));
+    return new Map(partitions.map((one) => [partitionKey(one), isShared ? alone(one) : one]));
   }
 
   #failed(poll: Poll, error: unknown): void {
@@ -413,6 +413,6 @@ function nameOf({ key, wanted }: Entry): string {
 }
 
 /** Copies the records: a part that is kept must not keep the whole answer in memory. */
-function standingAlone(fetched: FetchedPartition): FetchedPartition {
+function alone(fetched: FetchedPartition): FetchedPartition {
   return fetched.records.length === 0 ? fetched : { ...fetched, records: Buffer.from(fetched.records) };
 }

@@ -11,7 +11,7 @@ import { ADDRESS_SYNTAX, describeDestination, destinationOf, findTarget } from "
 import type { Paint } from "./terminal.ts";
 
 /** The state of a destination on the broker. */
-export type Standing = "same" | "missing" | "different" | "undeclared" | "unknown";
+export type DestinationState = "same" | "missing" | "different" | "undeclared" | "unknown";
 
 /** The JSON of a problem. */
 export interface ProblemJson {
@@ -22,7 +22,7 @@ export interface ProblemJson {
 /** A destination compared with the broker. */
 export interface Compared {
   readonly destination: string;
-  readonly standing: Standing;
+  readonly state: DestinationState;
   readonly problems: readonly ProblemJson[];
   /** A similar name that exists, if this one is missing. */
   readonly meant?: string;
@@ -59,7 +59,7 @@ export async function compare(adapter: Adapter, destinations: readonly Destinati
     const { problems, unverified } = await verified(adapter, topology);
     compared.push({
       destination: describeDestination(destination),
-      standing: problems.length === 0 && unverified.length > 0 ? "unknown" : standingOf(problems),
+      state: problems.length === 0 && unverified.length > 0 ? "unknown" : stateOf(problems),
       problems: [...problems, ...unverified].map(problemJson),
     });
   }
@@ -82,7 +82,7 @@ async function verified(adapter: Adapter, topology: Topology): Promise<Verified>
   }
 }
 
-function standingOf(problems: readonly MessagingError[]): Standing {
+function stateOf(problems: readonly MessagingError[]): DestinationState {
   const codes = problems.map(({ code }) => code);
   if (codes.length === 0) return "same";
   if (codes.includes("conflict") || codes.includes("unsupported") || codes.includes("invalid")) return "different";
