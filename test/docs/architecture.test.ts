@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { ROOT } from "../house/sources.ts";
@@ -21,4 +21,20 @@ test("every name that stands beside a file is in it", () => {
     return !new RegExp(`\\b(?:class|function|const|interface|type) ${name}\\b`).test(source);
   });
   expect(missing).toEqual([]);
+});
+
+test("no row of the tour names a file without a name in it", () => {
+  expect(text.match(/^\|.*\| +\|.*$/gm) ?? []).toEqual([]);
+});
+
+test("the pages stay short: 35,000 words in docs/, 8 kB of README", () => {
+  const pages = readdirSync(join(ROOT, "docs")).filter((name) => name.endsWith(".md"));
+  const words = pages.map(
+    (name) =>
+      readFileSync(join(ROOT, "docs", name), "utf8")
+        .trim()
+        .split(/\s+/).length,
+  );
+  expect(words.reduce((sum, count) => sum + count, 0)).toBeLessThanOrEqual(35_000);
+  expect(readFileSync(join(ROOT, "README.md")).length).toBeLessThanOrEqual(8 * 1024);
 });
