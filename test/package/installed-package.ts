@@ -28,9 +28,19 @@ export interface InstalledPackage {
   remove(): void;
 }
 
+/** The pages of the package. */
+export const DOCUMENTS = [
+  "README.md",
+  "CHANGELOG.md",
+  "CODE_OF_CONDUCT.md",
+  "CONTRIBUTING.md",
+  "SECURITY.md",
+  "LICENSE",
+];
+
 /** Builds, packs and installs the package, beside it inversify, a client and TypeScript 5. */
 export async function installPackage(client: string): Promise<InstalledPackage> {
-  const built = await buildPackage(["README.md", "CHANGELOG.md", "LICENSE"]);
+  const built = await buildPackage([...DOCUMENTS, "docs", "examples"]);
   // Nowhere below the repository or a node_modules folder of it: what is not installed must not be found.
   const project = mkdtempSync(join(tmpdir(), "anybroker-project-"));
   const remove = (): void => {

@@ -1,8 +1,16 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { cpSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { build } from "esbuild";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ROOT } from "./built-package.ts";
-import { type InstalledPackage, installPackage, MANIFEST, runHere, runProgram } from "./installed-package.ts";
+import {
+  DOCUMENTS,
+  type InstalledPackage,
+  installPackage,
+  MANIFEST,
+  runHere,
+  runProgram,
+} from "./installed-package.ts";
 import { compileWith, RESOLUTIONS, writeTypedProjects } from "./typed-projects.ts";
 
 const CLIENT = "amqplib";
@@ -24,9 +32,11 @@ const program = (code: string): Promise<string> => runProgram(installed.project,
 describe("the tarball", SLOW, () => {
   test("holds what users need and nothing else", () => {
     const others = installed.files.filter(
-      (path) => !/^dist\/(core|sql|adapters|patterns|integrations|cli|conformance)\/.*\.(js|d\.ts)$/.test(path),
+      (path) =>
+        !/^(docs|examples)\//.test(path) &&
+        !/^dist\/(core|sql|adapters|patterns|integrations|cli|conformance)\/.*\.(js|d\.ts)$/.test(path),
     );
-    expect(others.sort()).toEqual(["CHANGELOG.md", "LICENSE", "README.md", "package.json"]);
+    expect(others.sort()).toEqual([...DOCUMENTS, "package.json"].sort());
     expect(installed.files).toContain("dist/core/index.js");
     expect(installed.files).toContain("dist/core/index.d.ts");
   });
@@ -173,6 +183,63 @@ describe.for([
 
   test.for(RESOLUTIONS)("the types compile with module resolution %s", async (resolution) => {
     await compileWith(tsc(), installed.project, resolution);
+  });
+});
+
+describe("the pages in the package", () => {
+  const pages = (): readonly string[] => installed.files.filter((path) => path.endsWith(".md"));
+
+  test("are all that the repository has", () => {
+    expect(pages().filter((path) => path.startsWith("docs/")).length).toBeGreaterThan(15);
+  });
+
+  test("link to files of the package", () => {
+    const folder = join(installed.project, "node_modules/anybroker");
+    const broken = pages().flatMap((page) =>
+      [...readFileSync(join(folder, page), "utf8").matchAll(/\]\((?!https?:)([^)#\s]+)/g)]
+        .map(([, path = ""]) => path)
+        .filter((path) => !existsSync(join(folder, dirname(page), path)))
+        .map((path) => `${page}: ${path}`),
+    );
+    expect(broken).toEqual([]);
+  });
+});
+
+/** Sends one message on the in-process broker and prints it. */
+const HELLO = `
+  const broker = createBroker(memory());
+  const hello = queue("hello");
+  const handled = new Promise((resolve) => broker.consume(hello, resolve));
+  broker.start()
+    .then(() => broker.send(hello, "handled"))
+    .then(() => handled)
+    .then((body) => console.log(body))
+    .then(() => broker.stop());
+`;
+
+describe("other ways to load it", SLOW, () => {
+  const imports = `import { createBroker, queue } from "anybroker"; import { memory } from "anybroker/memory";`;
+
+  test("require() of CommonJS", async () => {
+    const file = join(installed.project, "required.cjs");
+    const requires = `const { createBroker, queue } = require("anybroker"); const { memory } = require("anybroker/memory");`;
+    writeFileSync(file, requires + HELLO);
+    expect(await runHere(installed.project, "node", file)).toBe("handled\n");
+  });
+
+  test.for(["esm", "cjs"] as const)("bundled by esbuild as %s", async (format) => {
+    const outfile = join(installed.project, `bundle.${format === "esm" ? "mjs" : "cjs"}`);
+    const stdin = { contents: imports + HELLO, resolveDir: installed.project };
+    const { warnings } = await build({ stdin, outfile, bundle: true, platform: "node", format, logLevel: "silent" });
+    expect(warnings).toEqual([]);
+    expect(await runHere(installed.project, "node", outfile)).toBe("handled\n");
+  });
+
+  test("examples/quick-start, copied out", async () => {
+    const from = join(installed.project, "node_modules/anybroker/examples/quick-start");
+    cpSync(from, join(installed.project, "quick-start"), { recursive: true });
+    const printed = await runHere(installed.project, "node", join("quick-start", "main.ts"));
+    expect(printed).not.toBe("");
   });
 });
 
