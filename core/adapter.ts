@@ -250,6 +250,8 @@ export type SendReport = (index: number, result: SendResult) => void;
 export interface ReceiveOptions {
   /** The most unsettled deliveries at first; see {@link Receiver.prefetch}. */
   readonly prefetch: number;
+  /** The most that the prefetch will ever be. Undefined if that is not known. */
+  readonly maxPrefetch?: number;
   /** Whether order is kept per key: then only one consumer of the source may be active for a key at a time. */
   readonly ordered: boolean;
   /**
@@ -378,7 +380,10 @@ export interface Watcher<Native = unknown> {
   ended(cause: MessagingError): void;
 }
 
-/** Settles a delivery: `ack` removes the message, `requeue` has it delivered again as soon as possible. */
+/**
+ * Settles a delivery: `ack` removes the message, `requeue` has it delivered again as soon as possible, on an ordered source
+ * before all later messages of its key.
+ */
 export interface Settlement {
   readonly token: DeliveryToken;
   readonly action: "ack" | "requeue";

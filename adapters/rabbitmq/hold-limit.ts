@@ -117,9 +117,9 @@ export interface ReviewedSource {
 }
 
 /** What to do with deliveries that are held almost as long as RabbitMQ allows. */
-interface ReviewActions<Delivery, Token> {
-  /** Ordered queue: requeue them to this consumer. */
-  renew(due: readonly Delivery[]): void;
+interface ReviewActions<Token> {
+  /** Ordered queue: requeue everything unsettled to this consumer, as some is due. */
+  renew(): void;
   /** Unordered queue: not enough time is left for a handler. */
   revoke(tokens: readonly Token[]): void;
   /** Unordered queue: RabbitMQ takes them back in a moment. */
@@ -137,17 +137,15 @@ export class HoldReview<Delivery extends Reviewed<Token>, Token> {
   /** Oldest first. */
   readonly #unsettled: Iterable<readonly [number, Delivery]>;
   readonly #returning: { readonly size: number; removeOlder(than: number): readonly Token[] };
-  readonly #actions: ReviewActions<Delivery, Token>;
+  readonly #actions: ReviewActions<Token>;
   #timer: NodeJS.Timeout | undefined;
-  /** When the next review is due. */
-  #at = Number.POSITIVE_INFINITY;
   #isOver = false;
 
   constructor(
     from: ReviewedSource,
     unsettled: Iterable<readonly [number, Delivery]>,
     returning: { readonly size: number; removeOlder(than: number): readonly Token[] },
-    actions: ReviewActions<Delivery, Token>,
+    actions: ReviewActions<Token>,
   ) {
     this.#from = from;
     this.#unsettled = unsettled;
@@ -164,18 +162,8 @@ export class HoldReview<Delivery extends Reviewed<Token>, Token> {
       this.#timer = undefined;
       this.#review(hold);
     };
-    const waitMs = ms ?? this.#firstMs(hold);
-    this.#at = performance.now() + waitMs;
-    this.#timer = setTimeout(review, waitMs);
+    this.#timer = setTimeout(review, ms ?? this.#firstMs(hold));
     this.#timer.unref();
-  }
-
-  /** The channel requeued a delivery itself: schedules a review that misses it if it does not come back. */
-  expectBack(): void {
-    if (this.#timer !== undefined && this.#at <= performance.now() + BACK_WITHIN_MS) return;
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    this.schedule(BACK_WITHIN_MS);
   }
 
   stop(): void {
@@ -217,7 +205,7 @@ export class HoldReview<Delivery extends Reviewed<Token>, Token> {
     if (waited.length > 0) this.#actions.revoke(waited);
     if (due.length === 0) return;
     if (ordered) {
-      this.#actions.renew(due);
+      this.#actions.renew();
       return;
     }
     for (const delivery of due) delivery.reported = "overdue";

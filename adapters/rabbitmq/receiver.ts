@@ -29,7 +29,13 @@ import {
   limitNotice,
 } from "./hold-limit.ts";
 import type { Hosts, Settings } from "./options.ts";
-import { type MessageReader, ORDERED_PREFETCH, ReceivingChannel, type ReceivingSource } from "./receiving-channel.ts";
+import {
+  MAX_PREFETCH,
+  type MessageReader,
+  ORDERED_PREFETCH,
+  ReceivingChannel,
+  type ReceivingSource,
+} from "./receiving-channel.ts";
 import { versionOf } from "./server-version.ts";
 
 /**
@@ -96,6 +102,8 @@ interface ReceiverHost {
 interface ReceiverSource {
   readonly queue: string;
   readonly ordered: boolean;
+  /** The most that the prefetch will ever be, as far as is known. */
+  readonly maxPrefetch: number | undefined;
   readonly read: MessageReader;
   /** How long a handler may run; undefined if there is no handler. */
   readonly handlerTimeoutMs: number | undefined;
@@ -113,7 +121,7 @@ export class QueueReceiver implements Receiver {
   readonly #source: ReceiverSource;
   readonly #sink: DeliverySink<ConsumeMessage>;
   #prefetch: number;
-  #orderedPrefetch = ORDERED_PREFETCH;
+  #orderedPrefetch: number;
   #channel: ReceivingChannel | undefined;
   #writing: Promise<void> | undefined;
   #retry: NodeJS.Timeout | undefined;
@@ -138,6 +146,7 @@ export class QueueReceiver implements Receiver {
     this.#link = link;
     this.#source = source;
     this.#prefetch = prefetch;
+    this.#orderedPrefetch = Math.max(ORDERED_PREFETCH, Math.min(source.maxPrefetch ?? 0, MAX_PREFETCH));
     this.#sink = sink;
   }
 

@@ -1,5 +1,5 @@
 import type { Channel, ConsumeMessage, Message } from "amqplib";
-import type { DeliveryToken, IncomingMessage, Settlement, SettleResult } from "../../core/adapter.ts";
+import type { DeliveryToken, IncomingMessage, SettleResult } from "../../core/adapter.ts";
 import { afterCurrentTurn } from "../../core/clock.ts";
 import type { MessagingError } from "../../core/errors.ts";
 import type { DeliveryCount } from "./dead-letters.ts";
@@ -14,11 +14,17 @@ import {
 import { HoldReview, type Reviewed, type ReviewedSource } from "./hold-limit.ts";
 import { messageId } from "./message-codec.ts";
 
-interface Entry<Token> {
+/** A delivery that was requeued for renewal. */
+interface Renewed<Token> {
   readonly token: Token;
+  /** What the engine decided while it was away. */
+  readonly action: "ack" | undefined;
+}
+
+interface Entry<Token> {
+  token: Token;
   readonly id: string;
   readonly since: number;
-  /** What the engine decided while it was away. */
   action: "ack" | undefined;
 }
 
@@ -44,7 +50,7 @@ class Renewals<Token extends { readonly message: ConsumeMessage }> {
   }
 
   /** The delivery that comes back with this message, and what to do with it; undefined for any other message. */
-  take(message: ConsumeMessage): { readonly token: Token; readonly action: "ack" | undefined } | undefined {
+  take(message: ConsumeMessage): Renewed<Token> | undefined {
     if (this.#entries.size === 0) return undefined;
     const entry = this.#byId.get(messageId(message))?.[0];
     if (entry === undefined) return undefined;
@@ -52,20 +58,29 @@ class Renewals<Token extends { readonly message: ConsumeMessage }> {
     return entry;
   }
 
-  /** Settles a delivery that is away; false if it is not, or was settled. If requeued, it comes back as a new one. */
-  settle(token: Token, action: Settlement["action"]): boolean {
+  /** Acknowledges a delivery that is away, once it is back; false if it is not away, or was acknowledged. */
+  ack(token: Token): boolean {
     const entry = this.#entries.get(token);
     if (entry === undefined || entry.action !== undefined) return false;
-    if (action === "ack") entry.action = "ack";
-    else this.#remove(entry);
+    entry.action = "ack";
+    return true;
+  }
+
+  /** Has a delivery that is away come back for another token; false as for {@link ack}. */
+  replace(token: Token, next: Token): boolean {
+    const entry = this.#entries.get(token);
+    if (entry === undefined || entry.action !== undefined) return false;
+    this.#entries.delete(token);
+    entry.token = next;
+    this.#entries.set(next, entry);
     return true;
   }
 
   /** Removes the entries up to a time, and returns the unsettled ones. */
   removeOlder(than: number): readonly Token[] {
     const unsettled: Token[] = [];
-    for (const entry of this.#entries.values()) {
-      if (entry.since > than) break;
+    for (const entry of [...this.#entries.values()]) {
+      if (entry.since > than) continue;
       this.#remove(entry);
       if (entry.action === undefined) unsettled.push(entry.token);
     }
@@ -92,9 +107,9 @@ interface ChannelConsumer {
 /** The engine's token of a delivery. It is void on any other channel. */
 interface Token {
   readonly channel: ReceivingChannel;
-  message: ConsumeMessage;
-  /** It was requeued to find out its count on this queue, and waits until it is back. */
-  isDoubtful: boolean;
+  readonly message: ConsumeMessage;
+  /** Its place in the queue's order, among all deliveries of the channel. */
+  readonly place: number;
   /** Changes with each renewal. Undefined while the delivery is being renewed, and after it is settled. */
   tag: number | undefined;
 }
@@ -102,6 +117,7 @@ interface Token {
 /** An unsettled delivery. */
 interface Delivery extends Reviewed<Token> {
   readonly consumer: ChannelConsumer;
+  token: Token;
 }
 
 /** The queue dead-letters a rejected message; without dead letters it drops the message. */
@@ -149,11 +165,15 @@ interface ReceivingEvents {
 }
 
 /** AMQP has 16 bits for a prefetch. */
-const MAX_PREFETCH = 65_535;
+export const MAX_PREFETCH = 65_535;
 /** With this many consumers on a channel, one new consumer replaces them all. */
 const MAX_CONSUMERS = 8;
-/** The least prefetch of an ordered queue's consumer: the engine's prefetch may grow up to it without a new channel. */
-export const ORDERED_PREFETCH = 256;
+/**
+ * The least prefetch of an ordered queue's consumer: the most that an engine with default options wants. A consumer whose
+ * prefetch is smaller than its predecessor's gets only a part of what that one returned. If it returns this part, RabbitMQ
+ * puts it behind the rest.
+ */
+export const ORDERED_PREFETCH = 600;
 /** The most bytes that an ordered queue's channel holds back beyond the prefetch. */
 const MAX_HELD_BACK_BYTES = 32 * 1024 * 1024;
 
@@ -167,9 +187,13 @@ const MAX_HELD_BACK_BYTES = 32 * 1024 * 1024;
  * consumer and holds back deliveries beyond the prefetch. For a prefetch above the consumer's, it opens a new channel
  * once nothing is unsettled.
  *
- * RabbitMQ takes back deliveries that are held too long. On an ordered queue, this class requeues them earlier: they
- * come back to the same consumer at once and keep their place and their running handler. On an unordered queue another
- * consumer might get them, so the engine has to end the handler.
+ * RabbitMQ delivers returned messages in the order of their return, and a closed channel returns its messages in the order
+ * of their deliveries. A message that is requeued alone comes behind later messages of its key. So on an ordered queue this
+ * class keeps a requeued delivery in its place and delivers it again itself. Only the end of the channel returns it.
+ *
+ * RabbitMQ takes back deliveries that are held too long. On an ordered queue, this class requeues them earlier, together
+ * with all others: they come back to the same consumer at once and keep their place and their running handler. On an
+ * unordered queue another consumer might get them, so the engine has to end the handler.
  */
 export class ReceivingChannel {
   readonly #channel: Channel;
@@ -190,8 +214,10 @@ export class ReceivingChannel {
   #adjusting = false;
   #over = false;
   #batch: IncomingMessage<ConsumeMessage>[] = [];
+  /** By their place. */
   #heldBack: Token[] = [];
   #heldBackBytes = 0;
+  #places = 0;
 
   constructor(channel: Channel, from: ReceivingSource, prefetch: number, events: ReceivingEvents) {
     const { queue } = from;
@@ -206,7 +232,7 @@ export class ReceivingChannel {
     this.#review = new HoldReview(from, this.#unsettled, this.#renewals, {
       revoke: (tokens) => events.revoke(tokens),
       overdue: (tokens, cause) => events.overdue(tokens, cause),
-      renew: (due) => this.#renewAll(due),
+      renew: () => this.#renewAll(),
       lost: (late) => this.#loseAll(late),
     });
     this.#prefetch = Math.min(prefetch, MAX_PREFETCH);
@@ -233,12 +259,11 @@ export class ReceivingChannel {
     const results: SettleResult[] = [];
     const tags: Record<ChannelSettlement["action"], number[]> = { ack: [], requeue: [], reject: [] };
     let settled = 0;
-    let renewing = 0;
+    let later = 0;
     for (const { token, action } of batch) {
       const own = (token as Token).channel === this && !this.#over ? (token as Token) : undefined;
-      // If it is being renewed, an ack waits until it is back; a requeue is done already, and it comes back as new.
-      if (own !== undefined && this.#renewals.settle(own, action === "ack" ? "ack" : "requeue")) {
-        renewing++;
+      if (own !== undefined && this.#settleLater(own, action)) {
+        later++;
         results.push(action === "reject" ? "fenced" : "settled");
         continue;
       }
@@ -252,17 +277,36 @@ export class ReceivingChannel {
       settled++;
       results.push("settled");
     }
-    if (settled + renewing === 0) return results;
+    if (settled + later === 0) return results;
     try {
       this.#unsettled.write(tags.ack, tags.requeue, tags.reject);
     } catch {
       // The channel is closing: the broker requeues everything.
       return results.map(() => "fenced");
     }
-    this.#events.progressed(settled + renewing);
+    this.#events.progressed(settled + later);
     this.#releaseHeldBack();
     if (this.#nextChange() !== undefined) void this.#adjust();
     return results;
+  }
+
+  /** False for a settlement that RabbitMQ gets at once. While a delivery is away, an ack waits, and a reject fails. */
+  #settleLater(token: Token, action: ChannelSettlement["action"]): boolean {
+    if (action === "ack") return this.#renewals.ack(token);
+    return (action === "requeue" ? this.#ordered : token.tag === undefined) && this.#putBack(token);
+  }
+
+  /** Keeps a delivery in its place, to be delivered again from here. False if it is not unsettled. */
+  #putBack(token: Token): boolean {
+    const again: Token = { ...token };
+    if (!this.#renewals.replace(token, again)) {
+      const delivery = token.tag === undefined ? undefined : this.#unsettled.get(token.tag);
+      if (delivery === undefined) return false;
+      delivery.token = again;
+    }
+    token.tag = undefined;
+    this.#holdBack(again);
+    return true;
   }
 
   #take(tag: number): Delivery | undefined {
@@ -381,72 +425,99 @@ export class ReceivingChannel {
     }
     const { deliveryTag: tag, redelivered } = message.fields;
     const renewed = redelivered ? this.#renewals.take(message) : undefined;
-    if (renewed?.action === "ack") {
-      this.#channel.ack(message);
-      this.#releaseHeldBack();
+    if (renewed !== undefined) {
+      this.#onRenewed(consumer, renewed, tag);
       return;
     }
-    const isDoubtful =
-      renewed === undefined && this.#from.handlerTimeoutMs !== undefined && this.#count.isDoubtful(message);
-    if (isDoubtful && !this.#ordered) {
+    // On an ordered queue the requeue would break the order.
+    const mayRequeue = !this.#ordered && this.#from.handlerTimeoutMs !== undefined;
+    if (mayRequeue && this.#count.isDoubtful(message)) {
       this.#channel.nack(message, false, true);
       return;
     }
-    const token: Token = renewed?.token ?? { channel: this, message, isDoubtful, tag };
-    token.tag = tag;
-    consumer.unsettled++;
-    const delivery: Delivery = { consumer, token, at: performance.now(), reported: "nothing" };
-    this.#unsettled.add(tag, delivery);
-    this.#review.schedule();
-    if (renewed !== undefined) {
-      if (token.isDoubtful) this.#onCountKnown(token, message);
-      return;
-    }
+    const token: Token = { channel: this, message, place: this.#places++, tag };
+    this.#add(consumer, token, tag);
     // Beyond the prefetch, or behind a delivery that is.
     const tooMany = this.#heldBack.length > 0 || this.#outstanding > this.#prefetch;
-    if (this.#ordered && (tooMany || isDoubtful)) this.#holdBack(token);
-    else this.#addToBatch(token);
-    if (!isDoubtful) return;
-    this.#renewAll([delivery]);
-    this.#review.expectBack();
+    if (!this.#ordered || !tooMany) this.#addToBatch(token);
+    else {
+      this.#holdBack(token);
+      if (this.#heldBackBytes > MAX_HELD_BACK_BYTES) this.#endForBytes();
+    }
   }
 
-  #onCountKnown(token: Token, message: ConsumeMessage): void {
-    token.isDoubtful = false;
-    token.message = message;
+  #add(consumer: ChannelConsumer, token: Token, tag: number): void {
+    token.tag = tag;
+    consumer.unsettled++;
+    this.#unsettled.add(tag, { consumer, token, at: performance.now(), reported: "nothing" });
+    this.#review.schedule();
+  }
+
+  #onRenewed(consumer: ChannelConsumer, { token, action }: Renewed<Token>, tag: number): void {
+    if (action === "ack") this.#channel.ack(handle(tag));
+    else this.#add(consumer, token, tag);
+    if (this.#renewals.size === 0) this.#renewPassed();
     this.#releaseHeldBack();
   }
 
-  #holdBack(token: Token): void {
-    this.#heldBack.push(token);
-    this.#heldBackBytes += token.message.content.length;
-    if (this.#heldBackBytes <= MAX_HELD_BACK_BYTES) return;
-    // A cancel would let another process continue while this one holds messages. A closed channel requeues them all.
+  /** A cancel would let another process continue while this one holds messages. A closed channel requeues them all. */
+  #endForBytes(): void {
     this.#events.heldBackTooMuch(this.#heldBack.length >> 1);
     this.#end(tooMuchError(this.#queue));
+  }
+
+  #holdBack(token: Token): void {
+    let at = this.#heldBack.length;
+    while (at > 0 && (this.#heldBack[at - 1] as Token).place > token.place) at--;
+    this.#heldBack.splice(at, 0, token);
+    this.#heldBackBytes += token.message.content.length;
   }
 
   #releaseHeldBack(): void {
     while (this.#outstanding - this.#heldBack.length < this.#prefetch) {
       const [token] = this.#heldBack;
-      if (token === undefined || token.isDoubtful) return;
+      if (token === undefined) return;
       this.#heldBack.shift();
       this.#heldBackBytes -= token.message.content.length;
       this.#addToBatch(token);
     }
   }
 
-  #renewAll(due: readonly Delivery[]): void {
-    const tags: number[] = [];
-    for (const { token } of due) {
+  /** One frame for everything unsettled, because RabbitMQ keeps the order of messages that it takes back together. */
+  #renewAll(): void {
+    const last = this.#sendAway([...this.#unsettled].map(([, delivery]) => delivery)).at(-1);
+    if (last !== undefined) this.#requeue(() => this.#channel.nack(handle(last), true, true));
+  }
+
+  /**
+   * Deliveries that arrived while others were away have earlier tags than these, and would come before them after a lost
+   * connection. They are renewed too.
+   */
+  #renewPassed(): void {
+    const passed: Delivery[] = [];
+    let least = Number.POSITIVE_INFINITY;
+    for (const [, delivery] of [...this.#unsettled].reverse()) {
+      if (delivery.token.place > least) passed.unshift(delivery);
+      else least = delivery.token.place;
+    }
+    if (passed.length === 0) return;
+    const tags = this.#sendAway(passed);
+    this.#requeue(() => this.#unsettled.write([], tags));
+  }
+
+  #sendAway(deliveries: readonly Delivery[]): readonly number[] {
+    return deliveries.map(({ token }) => {
       const tag = token.tag as number;
       this.#take(tag);
-      tags.push(tag);
       token.tag = undefined;
       this.#renewals.add(token);
-    }
+      return tag;
+    });
+  }
+
+  #requeue(write: () => void): void {
     try {
-      this.#unsettled.write([], tags);
+      write();
     } catch {
       // The channel is closing, which requeues everything.
     }
@@ -463,6 +534,7 @@ export class ReceivingChannel {
       lost.delete(token);
     }
     if (lost.size > 0) this.#events.lost([...lost], notBackError(this.#queue));
+    if (this.#renewals.size === 0) this.#renewPassed();
     this.#releaseHeldBack();
   }
 
@@ -501,6 +573,10 @@ export class Unsettled<Owner> {
 
   add(tag: number, owner: Owner): void {
     this.#owners.set(tag, owner);
+  }
+
+  get(tag: number): Owner | undefined {
+    return this.#owners.get(tag);
   }
 
   /** Removes a delivery, so that {@link write} can settle it; undefined if it is settled already. */

@@ -213,6 +213,7 @@ export class Session {
       {
         queue: queueName(from),
         ordered: options.ordered,
+        maxPrefetch: options.maxPrefetch,
         read,
         handlerTimeoutMs: options.handlerTimeoutMs,
         learned: this.#learnedLimit(from),

@@ -4,7 +4,7 @@ import { type Delivery, retry as retryLater } from "../../core/delivery.ts";
 import type { ConformanceCase } from "../case.ts";
 import type { CaseContext } from "../context.ts";
 import { watch } from "../decorators/watch.ts";
-import { judgeClean } from "../judge.ts";
+import { allEffected, drained, judge, judgeClean } from "../judge.ts";
 import { callers, mustSucceed, send } from "../publishing.ts";
 import { supports } from "../refusals.ts";
 
@@ -157,9 +157,62 @@ async function hotKey(context: CaseContext): Promise<void> {
   assert.deepEqual(check.violations, []);
 }
 
+/** What a consumer leaves behind, at a stop or with a lost connection, comes again before what was behind it. */
+async function orderOverStops(context: CaseContext): Promise<void> {
+  if (!(await supports(context, "order"))) return;
+  const steps = context.queue<Step>("steps", { ordered: true, key: ({ key }) => key });
+  const broker = await context.started({ destinations: [steps] });
+  const sent = callers(KEYS, KEYS, async (index) => {
+    const sends = Array.from({ length: STEPS }, (_, n) => send(context, broker, steps, { key: `k${index}`, n }));
+    for (const refusal of await Promise.all(sends)) mustSucceed(refusal);
+  });
+  const done = new Map<string, Set<number>>();
+  const violations: string[] = [];
+  const handled = (): number => [...done.values()].reduce((sum, { size }) => sum + size, 0);
+  const handler = async ({ key, n }: Step): Promise<void> => {
+    await sleep(context.random() * 5);
+    const before = done.get(key) ?? new Set();
+    // After a lost connection the same again is a duplicate, and no violation.
+    if (!before.has(n) && n !== before.size) violations.push(`${key}: ${n} was handled where ${before.size} was due`);
+    done.set(key, before.add(n));
+  };
+  // Each lost connection counts as a failed delivery, and none of these is to be quarantined.
+  const options = { concurrency: CONCURRENCY, prefetch: { messages: 20 }, retry: { attempts: 100 } };
+  const take = async (): Promise<Taker> => {
+    const adapter = context.leasing();
+    const taker = await context.started({}, (one) => one.consume(steps, handler, options), adapter);
+    return { stop: () => taker.stop(), loseConnection: () => adapter.close() };
+  };
+  let taker = await take();
+  for (let round = 1; round <= ROUNDS; round++) {
+    // It waits for the end of the one before.
+    const next = await take();
+    const wanted = handled() + (KEYS * STEPS - handled()) / (ROUNDS - round + 2);
+    await context.until("some more to be handled", () => handled() >= wanted);
+    await (round % 3 === 0 ? taker.loseConnection() : taker.stop());
+    taker = next;
+  }
+  await sent;
+  await allEffected(context);
+  await drained(context, broker, steps);
+  assert.deepEqual(violations, []);
+  judge(context, { duplicates: ROUNDS * CONCURRENCY * 2 });
+}
+
+interface Taker {
+  stop(): Promise<void>;
+  loseConnection(): Promise<void>;
+}
+
+const KEYS = 6;
+const STEPS = 60;
+const ROUNDS = 6;
+const CONCURRENCY = 4;
+
 export const order: readonly ConformanceCase[] = [
   { number: "16", title: "per-key order with several consumers, with mixed handler times", run: perKeyOrder },
   { number: "17a", title: "order under retry: a key waits for its own, others pass", run: orderUnderRetry },
   { number: "17b", title: "a rest that is longer than a delivery may be held", run: longRest },
+  { number: "17c", title: "order over stops and lost connections", run: orderOverStops },
   { number: "18", title: "a hot key does not stall the rest", run: hotKey },
 ];

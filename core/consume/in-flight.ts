@@ -292,6 +292,7 @@ export class InFlightDeliveries {
   readonly #clock: Clock;
   readonly #concurrency: () => number;
   readonly #onExpire: (delivery: InFlightDelivery) => void;
+  readonly #mostCounted: number;
   readonly #mostExempt: { readonly messages: number; readonly bytes: number };
   /** Of deliveries that count in the prefetch. */
   #bytes = 0;
@@ -304,6 +305,7 @@ export class InFlightDeliveries {
     this.#concurrency = concurrency;
     this.#onExpire = onExpire;
     this.#clock = context.clock;
+    this.#mostCounted = context.prefetchMessages;
     this.#mostExempt = { messages: context.maxParked, bytes: context.prefetchBytes };
     this.#size = new Prefetch(context.clock, context.concurrency, context.prefetchMessages, context.prefetchBytes);
   }
@@ -368,6 +370,11 @@ export class InFlightDeliveries {
     this.#exempt += by;
     this.#exemptBytes += by * delivery.bytes;
     this.#bytes -= by * delivery.bytes;
+  }
+
+  /** The most that {@link prefetch} ever is. */
+  get maxPrefetch(): number {
+    return this.#mostCounted + this.#mostExempt.messages;
   }
 
   /** The most unsettled deliveries to have. */

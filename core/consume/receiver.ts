@@ -59,7 +59,8 @@ export class ConsumerReceiver {
   ): Promise<ConsumerReceiver> {
     const { adapter, source, subscription, ordered, timeoutMs: handlerTimeoutMs } = context;
     const declared = subscription === undefined ? {} : { subscription };
-    const receiver = await adapter.receive(source, { prefetch, ordered, handlerTimeoutMs, ...declared }, sink);
+    const options = { prefetch, maxPrefetch: inFlight.maxPrefetch, ordered, handlerTimeoutMs, ...declared };
+    const receiver = await adapter.receive(source, options, sink);
     return new ConsumerReceiver(context, receiver, inFlight, prefetch, sink, onSettled);
   }
 

@@ -28,6 +28,8 @@ const CUSTOMERS = Number(process.env.CUSTOMERS || 20);
 const INSTANCES = 3;
 const CUT_EVERY_MS = Number(process.env.CUT_EVERY_MS || 4_000);
 const LOOK_AROUND_MS = 500;
+/** This operator wants the move done: a busy machine may take minutes to handle what waits on the old broker. */
+const PATIENCE_MS = 600_000;
 
 const progress = new Progress();
 const say = (line: string): void => progress.say(line);
@@ -158,13 +160,13 @@ async function finish(control: MigrationControl): Promise<void> {
 }
 
 async function advance(control: MigrationControl, options: AdvanceOptions): Promise<void> {
-  const { step, share } = await control.advance({ ...options, emptyForMs: 2_000 });
+  const { step, share } = await control.advance({ ...options, emptyForMs: 2_000, patienceMs: PATIENCE_MS });
   say(`  advanced to ${step}${step === "publishing" ? `, ${share} % of the keys` : ""}`);
   await lookAround();
 }
 
 async function rollback(control: MigrationControl, options: RollbackOptions): Promise<void> {
-  const { step, share } = await control.rollback({ ...options, emptyForMs: 2_000 });
+  const { step, share } = await control.rollback({ ...options, emptyForMs: 2_000, patienceMs: PATIENCE_MS });
   say(`  rolled back to ${step}${step === "publishing" ? `, ${share} % of the keys` : ""}`);
   await lookAround();
 }

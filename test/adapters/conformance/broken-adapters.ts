@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { delegate } from "../../../conformance/decorators/delegate.ts";
-import { Inbox } from "../../../conformance/seam.ts";
+import { Inbox, outgoing } from "../../../conformance/seam.ts";
 import type {
   Adapter,
   DeliverySink,
@@ -158,6 +158,32 @@ export const releasesInsteadOfAcking: Breakage = (inner) =>
     },
   }));
 
+/** Puts what is requeued behind everything else, as RabbitMQ does with a message that is requeued alone. */
+export const requeuesBehind: Breakage = (inner) =>
+  delegate(inner, {
+    async receive(from, options, sink) {
+      if (from.kind !== "queue") return inner.receive(from, options, sink);
+      const copies = new Map<unknown, OutgoingMessage>();
+      const receiver = await inner.receive(from, options, {
+        ...heard(sink),
+        deliver(batch) {
+          for (const { token, id, key, headers, body } of batch)
+            copies.set(token, outgoing({ id, key, headers, body }));
+          sink.deliver(batch);
+        },
+      });
+      return changedReceiver(receiver, {
+        async settle(batch) {
+          const results = await receiver.settle(batch.map(({ token }) => ({ token, action: "ack" })));
+          const requeued = batch.filter(({ action }, index) => action === "requeue" && results[index] === "settled");
+          const sent = requeued.flatMap(({ token }) => copies.get(token) ?? []);
+          inner.send(from, sent, () => {});
+          return results;
+        },
+      });
+    },
+  });
+
 export const saysSettledAlways: Breakage = (inner) =>
   changesReceivers(inner, (receiver) => ({
     async settle(batch) {
@@ -281,14 +307,21 @@ function changesDelivered(inner: Adapter, change: (message: IncomingMessage) => 
   return delegate(inner, {
     receive: (from, options, sink) =>
       inner.receive(from, options, {
+        ...heard(sink),
         deliver: (batch) => sink.deliver(batch.map(change)),
-        lost: (tokens, cause) => sink.lost(tokens, cause),
-        revoke: (tokens) => sink.revoke(tokens),
-        stalled: (cause) => sink.stalled(cause),
-        flowing: () => sink.flowing(),
-        filtered: (count) => sink.filtered(count),
       }),
   });
+}
+
+/** All of a sink except its deliveries. */
+function heard(sink: DeliverySink): Omit<DeliverySink, "deliver"> {
+  return {
+    lost: (tokens, cause) => sink.lost(tokens, cause),
+    revoke: (tokens) => sink.revoke(tokens),
+    stalled: (cause) => sink.stalled(cause),
+    flowing: () => sink.flowing(),
+    filtered: (count) => sink.filtered(count),
+  };
 }
 
 function keepsHeaders(inner: Adapter, keep: (name: string) => boolean): Adapter {

@@ -30,6 +30,7 @@ import {
   neverAcks,
   releasesInsteadOfAcking,
   removesNothing,
+  requeuesBehind,
   reversesBatches,
   saysSettledAlways,
   storesTwice,
@@ -82,6 +83,7 @@ const CATCHES: readonly (readonly [breakage: Breakage, number: string, reason: R
   [saysSettledAlways, "11b", /a second ack/],
   [extendsNothing, "14", /duplicates where|was started again/],
   [extendsNothing, "17b", /the attempts of the message|before it was due|began (where|while)/],
+  [requeuesBehind, "17c", /was handled where/],
   [ignoresFilters, "10a", /handled and never published there/],
   [filtersCopies, "10c", /every copy to be handled/],
   [filtersInSilence, "10c", /what waited to be handled or counted/],
@@ -178,7 +180,7 @@ describe("what is declared unsupported is refused, and reported so", () => {
     };
     return { ...delegate(inner), capabilities };
   };
-  for (const number of ["K2", "K3", "K4", "K5", "K6", "10a", "16", "17a", "17b", "18"]) {
+  for (const number of ["K2", "K3", "K4", "K5", "K6", "10a", "16", "17a", "17b", "17c", "18"]) {
     test(`case ${number}`, async () => {
       const { report, error } = await runCase({ name: "poor", adapter }, caseOf(number), SEED);
       expect(error).toBeUndefined();
