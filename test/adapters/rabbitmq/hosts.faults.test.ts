@@ -52,7 +52,7 @@ describeRabbitMQ("several hosts, and passwords that expire", (broker) => {
     }
     await adapter.close();
     const { stdout } = await command(["doctor", "--broker", urlOfAll()]);
-    expect(stdout).toContain("connected, and logged in");
+    expect(stdout).toContain("connected and logged in");
   });
 
   test("where none serves, each is told with its reason", async () => {

@@ -221,7 +221,7 @@ describeRabbitMQ("a quarantine log on RabbitMQ", (broker) => {
     await removeQueue();
     await expect(log.read()).rejects.toMatchObject({ code: "not-found" });
     expect(await log.read()).toEqual([]);
-    const told = notices.filter(({ message }) => message.includes(`"${of.name}.quarantine" was gone`));
+    const told = notices.filter(({ message }) => message.includes(`"${of.name}.quarantine" was deleted`));
     expect(told).toHaveLength(2);
   });
 
