@@ -16,12 +16,12 @@ class PoisonError extends Error {
   override readonly name = "PoisonError";
 }
 
-/** A message that fails every time, one that is refused outright, and many that stand beside them. */
+/** A message that always fails, one that its handler dead-letters, and many others. */
 export async function poison(context: CaseContext): Promise<void> {
   const { withoutTopics } = context.harness;
   await onAQueue(context);
   if (withoutTopics === undefined) await onASubscription(context);
-  else context.note(`a subscription was not tried: ${withoutTopics}`);
+  else context.note(`a subscription was not tested: ${withoutTopics}`);
 }
 
 async function onAQueue(context: CaseContext): Promise<void> {
@@ -38,7 +38,7 @@ async function onAQueue(context: CaseContext): Promise<void> {
   mustSucceed(await send(context, broker, orders, { n: 0, poison: true }, { ...options, id: failing }));
   mustSucceed(await send(context, broker, orders, { n: 1 }, { ...options, id: refused }));
   await sendAll(context, broker, orders, works(50));
-  await context.until("the others to pass", () => context.ledger.effects(orders.name) === 50);
+  await context.until("the others to be handled", () => context.ledger.effects(orders.name) === 50);
   await graves.until(2);
   await drained(context, broker, orders);
   const dead = await graves.all();
@@ -51,11 +51,11 @@ async function onAQueue(context: CaseContext): Promise<void> {
       message.id === failing ? { n: 0, poison: true } : { n: 1 },
     );
   }
-  const [buried, rejected] = [failing, refused].map((id) => dead.find((message) => message.id === id)?.headers ?? {});
-  assert.equal(buried?.[HEADER.deadReason], "attempts");
-  assert.equal(buried?.[HEADER.deadAttempts], String(ATTEMPTS));
-  assert.equal(buried?.[HEADER.deadErrorClass], "PoisonError");
-  assert.match(buried?.[HEADER.deadError] ?? "", /^bad x+/);
+  const [failed, rejected] = [failing, refused].map((id) => dead.find((message) => message.id === id)?.headers ?? {});
+  assert.equal(failed?.[HEADER.deadReason], "attempts");
+  assert.equal(failed?.[HEADER.deadAttempts], String(ATTEMPTS));
+  assert.equal(failed?.[HEADER.deadErrorClass], "PoisonError");
+  assert.match(failed?.[HEADER.deadError] ?? "", /^bad x+/);
   assert.equal(rejected?.[HEADER.deadReason], "rejected");
   assert.match(rejected?.[HEADER.deadError] ?? "", /an order needs a total/);
   assert.equal(context.ledger.starts(orders.name, failing), ATTEMPTS);
@@ -81,14 +81,14 @@ async function onASubscription(context: CaseContext): Promise<void> {
   mustSucceed(await publish(context, broker, placed, both, { n: 0, poison: true }, { id, headers: HEADERS }));
   await callers(20, 5, async (n) => mustSucceed(await publish(context, broker, placed, both, { n })));
   await graves.until(1);
-  await context.until("the others to pass", () => context.ledger.effects(`${placed.name}..billing`) === 20);
+  await context.until("the others to be handled", () => context.ledger.effects(`${placed.name}..billing`) === 20);
   await drained(context, broker, placed, "billing");
   const [message, ...more] = await graves.all();
   assert.ok(message !== undefined && more.length === 0 && message.id === id);
   checkHeaders(message, { origin: ["subscription", placed.name, "billing"], before });
   assert.equal(context.ledger.starts(`${placed.name}..billing`, id), ATTEMPTS);
   await allEffected(context);
-  assert.deepEqual(await others.all(), [], "another subscription's dead letters hold it");
+  assert.deepEqual(await others.all(), [], "it is also in another subscription's dead letters");
   judge(context);
 }
 
