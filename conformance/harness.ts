@@ -35,7 +35,7 @@ export interface Harness {
   readonly kill?: () => Promise<void>;
   /** The name of the emulator, if it replaces the broker. Shown with each result. */
   readonly emulator?: string;
-  /** How long the broker waits for a heartbeat until it drops a consumer, in milliseconds. Handlers must be able to run longer. */
+  /** How long the broker waits for a heartbeat until it drops a consumer, in milliseconds. Handlers can run longer. */
   readonly sessionMs?: number;
   /** The longest that a consumer may hold a delivery, in milliseconds, and an adapter on a broker with that limit. */
   readonly holding?: { readonly longestMs: number; adapter(): Adapter };

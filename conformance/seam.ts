@@ -125,7 +125,7 @@ export class Inbox implements DeliverySink {
   }
 }
 
-/** A message for the seam, with what is not given left at its default. */
+/** A message for an adapter, with defaults for what is not given. */
 export function outgoing(message: Pick<OutgoingMessage, "id"> & Partial<OutgoingMessage>): OutgoingMessage {
   const body = message.body ?? new Uint8Array();
   return {

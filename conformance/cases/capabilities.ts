@@ -124,7 +124,7 @@ async function timeToLive(context: CaseContext): Promise<void> {
   if (ttl.support === "unsupported") return context.refused(`ttl: ${ttl.note} (tested in K2)`);
   const orders = context.queue("orders");
   const broker = await context.started({ destinations: [orders] });
-  const graves = await context.deadLetters(orders);
+  const deadLetters = await context.deadLetters(orders);
   const expiring = works(10).map(() => context.id());
   await sendAll(context, broker, orders, works(10), (n) => ({
     id: expiring[n] ?? "",
@@ -137,9 +137,9 @@ async function timeToLive(context: CaseContext): Promise<void> {
   await context.until("the time to live to pass", () => performance.now() - sent > 100);
   broker.consume(orders, () => {});
   await context.until("the others to be handled", () => context.ledger.effects(orders.name) === 20);
-  await graves.until(10);
+  await deadLetters.until(10);
   await drained(context, broker, orders);
-  const dead = await graves.all();
+  const dead = await deadLetters.all();
   // A copy whose confirm was late may be stored twice, with one id.
   assert.deepEqual([...new Set(dead.map(({ id }) => id))].sort(), [...expiring].sort());
   for (const { id, headers } of dead) {

@@ -77,9 +77,9 @@ async function copiesPass(context: CaseContext): Promise<void> {
   await changed.publishUnread(unread);
   const seam = await Seam.open(context.harness.adapter());
   context.cleanUp(() => seam.close());
-  const graves = await context.deadLetters(changed.placed, NAME);
-  await graves.until(3);
-  await seam.confirmed(changed.address, graves.messages.map(replayed));
+  const deadLetters = await context.deadLetters(changed.placed, NAME);
+  await deadLetters.until(3);
+  await seam.confirmed(changed.address, deadLetters.messages.map(replayed));
   const { broker, consumer } = await changed.after();
   await broker.publish(changed.placed, { n: 0 }, { id: created, routingKey: "user.created" });
   const copies = [...dead, waiting, created];

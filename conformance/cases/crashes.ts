@@ -33,7 +33,7 @@ async function crashedPoison(context: CaseContext, ordered: boolean): Promise<vo
   if (processes === undefined) return;
   const orders = context.queue("orders", ordered ? { ordered, key: ({ n }: Work) => `k${n % 5}` } : {});
   const publisher = await context.started({ destinations: [orders] });
-  const graves = await context.deadLetters(orders);
+  const deadLetters = await context.deadLetters(orders);
   const id = context.id();
   await sendAll(context, publisher, orders, works(OTHERS / 2));
   mustSucceed(await send(context, publisher, orders, { n: -1, poison: true }, { id }));
@@ -52,7 +52,7 @@ async function crashedPoison(context: CaseContext, ordered: boolean): Promise<vo
   let crashes = 0;
   // Not counted by effects: some messages have two.
   const others = (): boolean => context.ledger.verdict().lost.every((entry) => entry === `${orders.name}/${id}`);
-  const done = (): boolean => graves.messages.length > 0 && others();
+  const done = (): boolean => deadLetters.messages.length > 0 && others();
   while (!done()) {
     const dead = (): number => workers.findIndex((worker) => !worker.running);
     await context.until("the poison to be dead-lettered, or to kill again", () => done() || dead() >= 0);
@@ -63,7 +63,7 @@ async function crashedPoison(context: CaseContext, ordered: boolean): Promise<vo
   }
   await drained(context, publisher, orders);
   for (const worker of workers) await worker.kill();
-  const found = await graves.all();
+  const found = await deadLetters.all();
   assert.deepEqual(
     [...new Set(found.map((message) => message.id))],
     [id],

@@ -27,13 +27,13 @@ async function everything(context: CaseContext): Promise<void> {
     if (seen.length === 2) return deadLetter("not here");
   };
   const broker = await context.started({}, (one) => one.consume(orders, handler, { retry }));
-  const graves = await context.deadLetters(orders);
+  const deadLetters = await context.deadLetters(orders);
   const address = { kind: "queue", name: orders.name } as const;
   const seam = await Seam.open(context.harness.adapter());
   context.cleanUp(() => seam.close());
   const sent = await foreign.send(orders.name);
-  await graves.until(1);
-  const [letter] = graves.messages;
+  await deadLetters.until(1);
+  const [letter] = deadLetters.messages;
   assert.ok(
     letter !== undefined && letter.headers[HEADER.deadReason] === "rejected",
     "there is no dead letter of the reason rejected",

@@ -70,7 +70,7 @@ async function stopPastItsDeadline(context: CaseContext): Promise<void> {
   const retry = { attempts: 1 };
   const options = { concurrency: 6, retry };
   const broker = await context.started({}, (one) => one.consume(orders, handler, options));
-  const graves = await context.deadLetters(orders);
+  const deadLetters = await context.deadLetters(orders);
   await sendAll(context, broker, orders, works(12));
   await context.until("six handlers to run", () => context.ledger.starts(orders.name) === 6);
   let stopped = false;
@@ -83,7 +83,7 @@ async function stopPastItsDeadline(context: CaseContext): Promise<void> {
   // With one attempt, an abort that counts as a failure would dead-letter the message.
   const heir = await context.started({}, (one) => one.consume(orders, () => {}, { retry }));
   await judgeClean(context, heir, orders);
-  assert.deepEqual(await graves.all(), [], "an aborted message was dead-lettered");
+  assert.deepEqual(await deadLetters.all(), [], "an aborted message was dead-lettered");
 }
 
 async function startsAgain(context: CaseContext): Promise<void> {

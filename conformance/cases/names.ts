@@ -51,7 +51,7 @@ async function separate(context: CaseContext): Promise<void> {
     ...ones.map((one) => [processes[0], one] as const),
     ...others.map((one) => [processes[1], one] as const),
   ];
-  const graves = await Promise.all(
+  const deadLetters = await Promise.all(
     all.map(([, { of, subscription = "" }]) =>
       of.kind === "queue" ? context.deadLetters(of) : context.deadLetters(of, subscription),
     ),
@@ -60,13 +60,13 @@ async function separate(context: CaseContext): Promise<void> {
   for (const [index, [broker, one]] of all.entries()) {
     const { of, subscription, sent, seen } = one;
     const what = subscription === undefined ? `${of.kind} ${of.name}` : `subscription ${subscription} of ${of.name}`;
-    await graves[index]?.until(1);
+    await deadLetters[index]?.until(1);
     const source = addressName(workAddress(of.name, subscription));
     await context.until(`all messages of ${what}`, () => context.ledger.effects(source) >= MESSAGES - 1);
     await drained(context, broker, of, subscription);
     assert.deepEqual([...seen].sort(), [...sent].sort(), `${what} got messages of another`);
     // A copy whose confirm was late may be stored twice, with one id.
-    const dead = new Set((await graves[index]?.all())?.map(({ id }) => id));
+    const dead = new Set((await deadLetters[index]?.all())?.map(({ id }) => id));
     const own = [...dead].filter((id) => sent.has(id));
     assert.equal(own.length, 1, `the dead letters of ${what} are not exactly the message that always fails`);
     assert.equal(dead.size, 1, `the dead letters of ${what} contain messages of another`);

@@ -32,16 +32,16 @@ async function onAQueue(context: CaseContext): Promise<void> {
     if (body.poison) throw new PoisonError(`bad ${"x".repeat(5_000)}`);
   };
   const broker = await context.started({}, (one) => one.consume(orders, handler, { retry: POLICY }));
-  const graves = await context.deadLetters(orders);
+  const deadLetters = await context.deadLetters(orders);
   const before = Date.now();
   const options = { headers: HEADERS, key: "k1" };
   mustSucceed(await send(context, broker, orders, { n: 0, poison: true }, { ...options, id: failing }));
   mustSucceed(await send(context, broker, orders, { n: 1 }, { ...options, id: refused }));
   await sendAll(context, broker, orders, works(50));
   await context.until("the others to be handled", () => context.ledger.effects(orders.name) === 50);
-  await graves.until(2);
+  await deadLetters.until(2);
   await drained(context, broker, orders);
-  const dead = await graves.all();
+  const dead = await deadLetters.all();
   assert.deepEqual(dead.map(({ id }) => id).sort(), [failing, refused].sort());
   for (const message of dead) {
     checkHeaders(message, { origin: ["queue", orders.name], before });
@@ -75,15 +75,15 @@ async function onASubscription(context: CaseContext): Promise<void> {
     one.subscribe(placed, "billing", failing, { retry: POLICY });
     one.subscribe(placed, "audit", () => {});
   });
-  const graves = await context.deadLetters(placed, "billing");
+  const deadLetters = await context.deadLetters(placed, "billing");
   const others = await context.deadLetters(placed, "audit");
   const both = ["billing", "audit"];
   mustSucceed(await publish(context, broker, placed, both, { n: 0, poison: true }, { id, headers: HEADERS }));
   await callers(20, 5, async (n) => mustSucceed(await publish(context, broker, placed, both, { n })));
-  await graves.until(1);
+  await deadLetters.until(1);
   await context.until("the others to be handled", () => context.ledger.effects(`${placed.name}..billing`) === 20);
   await drained(context, broker, placed, "billing");
-  const [message, ...more] = await graves.all();
+  const [message, ...more] = await deadLetters.all();
   assert.ok(message !== undefined && more.length === 0 && message.id === id);
   checkHeaders(message, { origin: ["subscription", placed.name, "billing"], before });
   assert.equal(context.ledger.starts(`${placed.name}..billing`, id), ATTEMPTS);

@@ -36,13 +36,13 @@ async function headersAreCut(context: CaseContext): Promise<void> {
   const refusal: Refusal = ({ kind }, { headers }) =>
     kind === "dead-letters" && headers.colour !== undefined ? "too-large" : undefined;
   const { broker } = await startRefused(context, refusal, (one) => one.consume(orders, failOnPoison, { retry: ONCE }));
-  const graves = await context.deadLetters(orders);
+  const deadLetters = await context.deadLetters(orders);
   const id = context.id();
   mustSucceed(await send(context, broker, orders, { n: 0, poison: true }, { id, headers: HEADERS }));
   await sendAll(context, broker, orders, works(20));
-  await graves.until(1);
+  await deadLetters.until(1);
   await drained(context, broker, orders);
-  const [message, ...more] = await graves.all();
+  const [message, ...more] = await deadLetters.all();
   assert.ok(
     message !== undefined && more.length === 0 && message.id === id,
     "it is not in the dead letters exactly once",
@@ -65,7 +65,7 @@ async function bodyDoesNotFit(context: CaseContext): Promise<void> {
   const { broker, refusing } = await startRefused(context, refusal, (one) => {
     consumer = one.consume(orders, failOnPoison, { retry: ONCE, concurrency: 2, prefetch: { messages: 5 } });
   });
-  const graves = await context.deadLetters(orders);
+  const deadLetters = await context.deadLetters(orders);
   const ids = Array.from({ length: 6 }, () => context.id());
   for (const id of ids) {
     mustSucceed(await send(context, broker, orders, { n: 0, poison: true }, { id, headers: HEADERS }));
@@ -78,16 +78,16 @@ async function bodyDoesNotFit(context: CaseContext): Promise<void> {
     refusing.allow();
     consumer?.resume();
   }
-  await graves.until(6);
+  await deadLetters.until(6);
   await drained(context, broker, orders);
-  const dead = await graves.all();
+  const dead = await deadLetters.all();
   assert.deepEqual(
     dead.map((message) => message.id).sort(),
     [...ids].sort(),
     "the dead letters are not exactly these messages",
   );
   for (const letter of dead) {
-    const message = await graves.original(letter);
+    const message = await deadLetters.original(letter);
     assert.deepEqual(bodyOf(message), { n: 0, poison: true });
     for (const [name, value] of Object.entries(HEADERS)) assert.equal(message.headers[name], value);
   }
@@ -113,12 +113,12 @@ async function nothingTakesIt(context: CaseContext): Promise<void> {
   await parked(context, second.broker, ids);
   second.refusing.allow();
   consumer?.resume();
-  const graves = await context.deadLetters(orders);
-  await graves.until(6);
+  const deadLetters = await context.deadLetters(orders);
+  await deadLetters.until(6);
   await drained(context, second.broker, orders);
   const [status] = second.broker.status().consumers;
   assert.deepEqual([status?.parked, status?.state, status?.error], [0, "running", undefined]);
-  const dead = await graves.all();
+  const dead = await deadLetters.all();
   assert.deepEqual(
     dead.map((message) => message.id).sort(),
     [...ids].sort(),
@@ -162,14 +162,14 @@ async function keysContinue(context: CaseContext): Promise<void> {
   const { broker, refusing } = await startRefused(context, refusal, (one) => {
     consumer = one.consume(steps, handler, { retry: ONCE });
   });
-  const graves = await context.deadLetters(steps);
+  const deadLetters = await context.deadLetters(steps);
   const [moved, waiting] = [context.id(), context.id()];
   const { withoutOwnDeadLettering } = context.harness;
   if (withoutOwnDeadLettering === undefined) {
     // A message that the broker moves does not block its key.
     mustSucceed(await send(context, broker, steps, { n: 0, poison: true }, { id: moved }));
     await sendAll(context, broker, steps, works(10));
-    await graves.until(1);
+    await deadLetters.until(1);
     await context.until("all others to be handled", () => handled.length === 10);
   } else {
     context.note(`only parking was tested: ${withoutOwnDeadLettering}`);
@@ -188,10 +188,10 @@ async function keysContinue(context: CaseContext): Promise<void> {
   );
   refusing.allow();
   consumer?.resume();
-  await graves.until(withoutOwnDeadLettering === undefined ? 2 : 1);
+  await deadLetters.until(withoutOwnDeadLettering === undefined ? 2 : 1);
   await context.until("its key to continue", () => handled.length === 10);
   await drained(context, broker, steps);
-  await graves.all();
+  await deadLetters.all();
   judge(context);
 }
 

@@ -22,12 +22,12 @@ async function immediate(context: CaseContext): Promise<void> {
   };
   const policy = { attempts: 4, delay: { firstMs: 0 } };
   const broker = await context.started({}, (one) => one.consume(orders, handler, { retry: policy }));
-  const graves = await context.deadLetters(orders);
+  const deadLetters = await context.deadLetters(orders);
   await sendAll(context, broker, orders, works(50));
   await judgeClean(context, broker, orders);
   assert.equal(attempts.size, 50);
   for (const each of attempts.values()) assert.deepEqual(each, [1, 2, 3, 4]);
-  assert.deepEqual(await graves.all(), [], "a message that succeeded at its last attempt was dead-lettered");
+  assert.deepEqual(await deadLetters.all(), [], "a message that succeeded at its last attempt was dead-lettered");
 }
 
 async function neverEarly(context: CaseContext): Promise<void> {
@@ -153,13 +153,13 @@ async function postponed(context: CaseContext): Promise<void> {
   const broker = await context.started({}, (one) => {
     for (const each of queues) one.consume(each, handler, { retry: { attempts: 2 } });
   });
-  const graves = await Promise.all(queues.map((each) => context.deadLetters(each)));
+  const deadLetters = await Promise.all(queues.map((each) => context.deadLetters(each)));
   for (const each of queues) await sendAll(context, broker, each, works(20));
   await judgeClean(context, broker, ...queues);
   assert.deepEqual(early, [], "postponed messages came before they were due");
   assert.deepEqual([...attempts], [1], "postponing used an attempt");
   for (const each of queues) assert.equal(context.ledger.starts(each.name), 80);
-  for (const reader of graves) assert.deepEqual(await reader.all(), [], "a postponed message was dead-lettered");
+  for (const reader of deadLetters) assert.deepEqual(await reader.all(), [], "a postponed message was dead-lettered");
 }
 
 interface Refused {

@@ -183,13 +183,13 @@ async function undecodable(context: CaseContext): Promise<void> {
     await seam.confirmed({ kind: "queue", name: orders.name }, [outgoing({ id, body, headers: { colour: "blue" } })]);
     context.ledger.ended(id, "confirmed");
   }
-  const graves = await context.deadLetters(orders);
+  const deadLetters = await context.deadLetters(orders);
   broker.consume(orders, () => {}, { retry: { attempts: 3, delay: { firstMs: 0 } } });
   await sendAll(context, broker, orders, works(20));
   await context.until("the valid messages to be handled", () => context.ledger.effects(orders.name) === 20);
-  await graves.until(bad.size);
+  await deadLetters.until(bad.size);
   await drained(context, broker, orders);
-  const dead = await graves.all();
+  const dead = await deadLetters.all();
   assert.deepEqual(
     dead.map(({ id }) => id).sort(),
     [...bad.keys()].sort(),
@@ -208,7 +208,7 @@ export const settlement: readonly ConformanceCase[] = [
   { number: "11a", title: "a failed message is redelivered, `attempt` rises by one", run: redelivered },
   { number: "11b", title: "a second or late ack does nothing", run: settledTwice },
   { number: "12", title: "a handler's header changes do not leak into the next attempt", run: noLeak },
-  { number: "13", title: "fail M, ack M+1, crash: M comes back", run: failedBeforeAcked },
+  { number: "13", title: "fail M, ack M+1, crash: M is redelivered", run: failedBeforeAcked },
   { number: "14", title: "a handler longer than its lease keeps it; extensions end at settlement", run: keepsItsLease },
   { number: "15", title: "undecodable and invalid messages are dead-lettered once", run: undecodable },
 ];

@@ -5,7 +5,7 @@ import type { OutboxHarness } from "../harness.ts";
 import { committed, drain, keyed, Outboxes, row, take } from "../outbox-place.ts";
 
 export const writing: readonly StoreCase<OutboxHarness>[] = [
-  { number: "O1", title: "a committed row comes back as it was written, with any content", run: keeps },
+  { number: "O1", title: "a committed row is claimed as it was written, with any content", run: keeps },
   { number: "O2", title: "rolled back rows are never claimed, committed ones always", run: rollsBack },
   { number: "O3", title: "a large insert is complete and in order", run: writesMany },
   { number: "O4", title: "a row with a lower position that commits late is claimed", run: commitsLate },
