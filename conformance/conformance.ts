@@ -16,10 +16,10 @@ import { appendReport, type CaseReport, formatReports, skipUnlessRun } from "./r
 import { runCase } from "./run-case.ts";
 import { chooseSeed } from "./seed.ts";
 
-/** What the suite needs of a test runner. Vitest's own functions fit as they are; see the documentation for others. */
+/** The functions of a test runner. Vitest's fit as they are; the documentation shows `node:test`. */
 export interface Runner {
   describe(title: string, body: () => void): void;
-  /** `skip`, where the runner has one, marks a case that could not be tried. */
+  /** `skip`, if the runner has it, marks a case that was not run. */
   test(title: string, body: (test: { skip?(note?: string): unknown }) => Promise<void>, timeoutMs: number): void;
   afterAll(body: () => void): void;
 }
@@ -40,13 +40,17 @@ export const SECTIONS: readonly { readonly title: string; readonly cases: readon
 
 const CASE_TIMEOUT_MS = 600_000;
 
-/** Which cases: those that can run side by side, those that need the broker for themselves, or all. */
+/** Which cases: `shared` can run side by side, `alone` need the broker for themselves. */
 export type CaseSelection = "all" | "shared" | "alone";
 
 /**
- * Registers the cases with the runner. Those that are `shared` keep to names of their own and may run side by side, also
- * with other tests on the same broker; the others have to run one after another. A case that fails fails its test, with the seed that repeats it. At the end the table of results is printed; with `CONFORMANCE_RESULTS` every
- * result is also appended to the file of that name as a line of JSON. With `CI=true` a case that was not run fails.
+ * Registers the cases with the runner, and prints the table of results at the end.
+ *
+ * - `shared` cases use unique names and can run concurrently, also with other tests on the broker. Run the others one
+ *   after another.
+ * - The error of a failed case has the seed that repeats it.
+ * - `CONFORMANCE_RESULTS` names a file to which each result is appended as a line of JSON.
+ * - With `CI=true` a case that was not run fails.
  */
 export function conformance(harness: Harness, runner: Runner, selection: CaseSelection = "all"): void {
   const seed = chooseSeed(process.env.CONFORMANCE_SEED);

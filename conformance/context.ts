@@ -17,7 +17,7 @@ import { type Inbox, outgoing, Seam } from "./seam.ts";
 import { seeded } from "./seed.ts";
 import { until } from "./until.ts";
 
-/** How many dead letters a reader takes without settling them. */
+/** The most dead letters that a reader holds unsettled. */
 const DEAD_LETTERS_PREFETCH = 1_000;
 
 /** What most cases send. */
@@ -29,22 +29,22 @@ export interface Work {
 const PATIENCE_MS = 60_000;
 const READY_MS = 60_000;
 const STOP_MS = 2_000;
-/** What one piece of cleaning up may take, before the others go on without it. */
+/** The most that one cleanup may take. */
 const CLEAN_UP_MS = 240_000;
 
-/** What a case works with. Everything it makes is taken down at its end, however it ends. */
+/** The tools of a case. Everything that it makes is closed at its end. */
 export class CaseContext {
   readonly harness: Harness;
   readonly ledger = new Ledger();
-  /** Numbers from 0 up to, not including, 1, the same for the same seed. */
+  /** Numbers from 0 up to 1, the same for the same seed. */
   readonly random: () => number;
-  /** What every broker of the case reported. */
+  /** The events of all brokers of the case. */
   readonly events: BrokerEvent[] = [];
   readonly capabilities: Capabilities;
   readonly patienceMs: number;
   readonly #unique: string;
   readonly #cleanups: (() => Promise<unknown>)[] = [];
-  /** Called before every look at a condition. */
+  /** Called before each check of a condition. */
   readonly #intakes: (() => void)[] = [];
   readonly #notes: string[] = [];
   #result: CaseResult = "passed";
@@ -58,7 +58,7 @@ export class CaseContext {
     this.#unique = `c${number}-${randomBytes(4).toString("hex")}`;
   }
 
-  /** A message id that no other message has. */
+  /** A unique message id. */
   id(): string {
     return `${this.#unique}-${this.#ids++}`;
   }
@@ -76,17 +76,17 @@ export class CaseContext {
     return topic<Body>(this.name(name), options);
   }
 
-  /** A fresh adapter for a case that is about leases. */
+  /** A new adapter with short leases, if the harness has one. */
   leasing(): Adapter {
     return this.harness.leasing?.() ?? this.harness.adapter();
   }
 
-  /** A broker whose handlers are booked in the ledger. The adapter is a fresh one unless given. */
+  /** A broker whose handler starts and effects are recorded in the ledger. Default: on a new adapter. */
   broker(options: BrokerOptions = {}, adapter: Adapter = this.harness.adapter()): Broker {
     const broker = createBroker(adapter, {
       publish: { timeoutMs: this.patienceMs },
       ...options,
-      use: [this.#booking(), ...(options.use ?? [])],
+      use: [this.#recording(), ...(options.use ?? [])],
       onEvent: (event) => {
         this.events.push(event);
         options.onEvent?.(event);
@@ -96,7 +96,7 @@ export class CaseContext {
     return broker;
   }
 
-  /** A started {@link broker} that consumes what `prepare` tells it to. */
+  /** A started {@link broker}. `prepare` is called before the start. */
   async started(
     options: BrokerOptions = {},
     prepare: (broker: Broker) => unknown = () => {},
@@ -125,39 +125,39 @@ export class CaseContext {
     return until(look, { what, timeoutMs: patienceMs, state: () => this.ledger.describe() });
   }
 
-  /** As `until`, however little patience there is with the adapter: how long a process takes to start is the machine's affair. */
+  /** As `until`, for at least 60 s: the start of a process depends on the machine, not on the adapter. */
   untilReady(what: string, condition: () => boolean): Promise<void> {
     return this.until(what, condition, Math.max(this.patienceMs, READY_MS));
   }
 
-  /** Registers where reports come in from, to be emptied before every look at a condition. */
+  /** Registers a function that takes reports in, called before each check of a condition. */
   intake(take: () => void): void {
     this.#intakes.push(take);
   }
 
-  /** Registers what must happen at the end. The last registered is the first done. */
+  /** Registers a cleanup for the end. The last registered runs first. */
   cleanUp(action: () => Promise<unknown>): void {
     this.#cleanups.push(action);
   }
 
-  /** Under which conditions the case passes. */
+  /** Adds a note to the result. */
   note(text: string): void {
     this.#notes.push(text);
   }
 
-  /** The adapter declares that it cannot do this, and was seen to refuse it. */
+  /** Reports that the adapter declares this unsupported, and refused it. */
   refused(note: string): void {
     this.#result = "refused";
     this.#notes.push(note);
   }
 
-  /** The harness has no means to try this. */
+  /** Reports that the harness has no means to test this. */
   notRun(note: string): void {
     this.#result = "not-run";
     this.#notes.push(note);
   }
 
-  /** The harness names why this cannot be tried, such as what its emulator lacks. */
+  /** Reports that this cannot be tested here, for the harness's reason. */
   notApplicable(note: string): void {
     this.#result = "not-applicable";
     this.#notes.push(note);
@@ -167,7 +167,7 @@ export class CaseContext {
     return { result: this.#result, note: this.#notes.length === 0 ? undefined : this.#notes.join("; ") };
   }
 
-  /** Takes down what the case made; resolves with what went wrong in doing so. */
+  /** Runs all cleanups. Resolves with their failures. */
   async close(): Promise<readonly unknown[]> {
     const failures: unknown[] = [];
     for (const action of this.#cleanups.splice(0).reverse()) {
@@ -180,7 +180,7 @@ export class CaseContext {
     return failures;
   }
 
-  #booking(): Middleware {
+  #recording(): Middleware {
     return (next) => async (body, delivery) => {
       const source = sourceOf(delivery);
       this.ledger.started(source, delivery.id, printOf(body));
@@ -191,12 +191,12 @@ export class CaseContext {
   }
 }
 
-/** The name of what a delivery came from, as `ConsumerStatus.source` has it. */
+/** The name of a delivery's source, as in `ConsumerStatus.source`. */
 export function sourceOf(delivery: Delivery): string {
   return addressName(workAddress(delivery.destination, delivery.subscription));
 }
 
-/** What tells one body from another, for bodies that are JSON. */
+/** A JSON body as text, to compare bodies. */
 export function printOf(body: unknown): string | undefined {
   return body instanceof Uint8Array ? undefined : JSON.stringify(body);
 }
@@ -214,23 +214,23 @@ async function within(ms: number, action: Promise<unknown>): Promise<void> {
   }
 }
 
-/** The dead letters of one queue or subscription, read through the adapter as they arrive, none of them settled. */
+/** Reads the dead letters of a queue or subscription through the adapter, and settles none. */
 export class DeadLetterReader {
   readonly #context: CaseContext;
   readonly #of: WorkAddress;
   readonly #seam: Seam;
   readonly #inbox: Inbox;
-  readonly #endMark: string;
+  readonly #markerId: string;
 
   private constructor(context: CaseContext, of: WorkAddress, seam: Seam, inbox: Inbox) {
     this.#context = context;
     this.#of = of;
     this.#seam = seam;
     this.#inbox = inbox;
-    this.#endMark = context.id();
+    this.#markerId = context.id();
   }
 
-  /** Begins to read. The queue or subscription must have been declared. */
+  /** Begins to read. The queue or subscription has to be declared. */
   static async open(context: CaseContext, of: WorkAddress): Promise<DeadLetterReader> {
     const seam = await Seam.open(context.harness.adapter());
     context.cleanUp(() => seam.close());
@@ -240,33 +240,36 @@ export class DeadLetterReader {
 
   /** What has arrived so far. */
   get messages(): readonly IncomingMessage[] {
-    return this.#inbox.messages.filter((message) => message.id !== this.#endMark);
+    return this.#inbox.messages.filter((message) => message.id !== this.#markerId);
   }
 
-  /** Waits for so many. */
+  /** Waits for this many dead letters. */
   async until(count: number): Promise<void> {
     const what = `${count} dead letters of ${addressName(this.#of)}`;
     await this.#context.until(what, () => this.messages.length >= count);
   }
 
   /**
-   * All dead letters, booked in the ledger. Nothing may be adding to them any more. A mark is
-   * sent behind the last of them, so that "no more came" is seen rather than assumed after a while.
+   * All dead letters, recorded in the ledger. Nothing may add to them any more. The reader sends a marker message behind
+   * the last one and waits for it, so no more can come.
    */
   async all(): Promise<readonly IncomingMessage[]> {
-    await this.#seam.confirmed({ kind: "dead-letters", of: this.#of }, [outgoing({ id: this.#endMark })]);
-    const marked = (): boolean => this.#inbox.messages.some((message) => message.id === this.#endMark);
-    await this.#context.until(`the mark behind the dead letters of ${addressName(this.#of)}`, marked);
+    await this.#seam.confirmed({ kind: "dead-letters", of: this.#of }, [outgoing({ id: this.#markerId })]);
+    const markerSeen = (): boolean => this.#inbox.messages.some((message) => message.id === this.#markerId);
+    await this.#context.until(`the marker behind the dead letters of ${addressName(this.#of)}`, markerSeen);
     for (const { id } of this.messages) this.#context.ledger.deadLettered(addressName(this.#of), id);
     return this.messages;
   }
 
-  /** The message that a dead letter stands for: mostly itself. */
+  /** The message that a dead letter refers to, or the dead letter itself. */
   async original(letter: IncomingMessage): Promise<IncomingMessage> {
     if (letter.headers[HEADER.deadReference] === undefined) return letter;
     const messages = await this.#seam.adapter.resolve?.({ kind: "dead-letters", of: this.#of }, letter);
     const [message, ...more] = messages ?? [];
-    assert.ok(message !== undefined && more.length === 0, `dead letter ${letter.id} refers to no one message`);
+    assert.ok(
+      message !== undefined && more.length === 0,
+      `dead letter ${letter.id} does not refer to exactly one message`,
+    );
     return message;
   }
 }

@@ -1,12 +1,12 @@
 import type { CaseContext } from "./context.ts";
 
-/** The names of everything that exists on the broker; undefined where the harness cannot tell, which is noted. */
+/** The names of everything on the broker; undefined if the harness has no `existing`. */
 export async function existing(context: CaseContext): Promise<ReadonlySet<string> | undefined> {
   const names = await context.harness.existing?.();
   return names === undefined ? undefined : new Set(names);
 }
 
-/** Waits until nothing exists on the broker that did not exist before. */
+/** Waits until everything on the broker existed before. */
 export async function nothingNewExists(context: CaseContext, before: ReadonlySet<string> | undefined): Promise<void> {
   if (before === undefined) return;
   let added: readonly string[] = [];
@@ -15,7 +15,7 @@ export async function nothingNewExists(context: CaseContext, before: ReadonlySet
     return added.length === 0;
   };
   try {
-    await context.until("nothing more to exist on the broker than before", gone);
+    await context.until("everything new on the broker to be removed", gone);
   } catch (cause) {
     throw new Error(`left behind on the broker: ${added.join(", ")}`, { cause });
   }

@@ -5,7 +5,7 @@ import type { Queue, Topic } from "../core/destination.ts";
 import { isMessagingError } from "../core/errors.ts";
 import type { CaseContext } from "./context.ts";
 
-/** Waits until everything that was confirmed, but for some ids, has had its effect or was read from the dead letters. */
+/** Waits until every confirmed message, except some ids, has had its effect or was read from the dead letters. */
 export async function allEffected(
   context: CaseContext,
   patienceMs?: number,
@@ -18,7 +18,7 @@ export async function allEffected(
   await context.until("every confirmed message to be handled", done, patienceMs);
 }
 
-/** Waits until nothing is left on a queue or subscription: what was handled has been settled, and no copy of it lingers. */
+/** Waits until a queue or subscription is empty and everything is settled. */
 export async function drained(
   context: CaseContext,
   broker: Broker,
@@ -34,33 +34,33 @@ export async function drained(
       const held = broker.status().consumers.filter((consumer) => consumer.source === source);
       return ready === 0 && (unsettled ?? 0) === 0 && held.every((consumer) => consumer.unsettled === 0);
     } catch (error) {
-      // While the broker is away there is nothing to see yet.
+      // Unreachable for now: try again.
       if (isMessagingError(error) && !["not-found", "invalid"].includes(error.code)) return false;
       throw error;
     }
   };
   try {
-    await context.until(`nothing to be left on ${source}`, empty);
+    await context.until(`${source} to be empty`, empty);
   } catch (error) {
     throw new Error(`${source} is not empty: ${last}`, { cause: error });
   }
 }
 
-/** The judgement over the ledger: what may never be, and duplicates within a bound (default: none). */
+/** Fails if the ledger has a forbidden finding, or more duplicates than allowed (default 0). */
 export function judge(context: CaseContext, bounds: { readonly duplicates?: number } = {}): void {
   const { lost, unexpected, denied, altered, pending, duplicates } = context.ledger.verdict();
-  const books = context.ledger.describe();
-  assert.equal(lost.length, 0, `LOST: confirmed and never handled\n${books}`);
-  assert.equal(unexpected.length, 0, `handled and never published there\n${books}`);
-  assert.equal(denied.length, 0, `handled, though the publisher was told it is not stored\n${books}`);
-  assert.equal(altered.length, 0, `handled with another body than the one published\n${books}`);
-  assert.equal(pending.length, 0, `publishes without an end\n${books}`);
+  const ledger = context.ledger.describe();
+  assert.equal(lost.length, 0, `LOST: confirmed, neither handled nor dead-lettered\n${ledger}`);
+  assert.equal(unexpected.length, 0, `handled, but never published there\n${ledger}`);
+  assert.equal(denied.length, 0, `handled, but reported to the publisher as not stored\n${ledger}`);
+  assert.equal(altered.length, 0, `handled with another body than published\n${ledger}`);
+  assert.equal(pending.length, 0, `publishes without an end\n${ledger}`);
   const most = bounds.duplicates ?? 0;
-  assert.ok(duplicates.length <= most, `${duplicates.length} duplicates where ${most} are allowed\n${books}`);
-  if (duplicates.length > 0) context.note(`${duplicates.length} duplicates of at most ${most}`);
+  assert.ok(duplicates.length <= most, `${duplicates.length} duplicates, ${most} allowed\n${ledger}`);
+  if (duplicates.length > 0) context.note(`${duplicates.length} duplicates, ${most} allowed`);
 }
 
-/** The whole judgement of a case without faults: everything handled, nothing left, nothing twice. */
+/** For cases without faults: everything was handled once, and nothing is left. */
 export async function judgeClean(
   context: CaseContext,
   broker: Broker,

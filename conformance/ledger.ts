@@ -1,4 +1,4 @@
-/** How a publish attempt ended: stored, not stored, or nobody knows. */
+/** How a publish ended. `unknown`: stored or not. */
 export type PublishOutcome = "pending" | "confirmed" | "refused" | "unknown";
 
 interface Attempt {
@@ -7,27 +7,27 @@ interface Attempt {
   outcome: PublishOutcome;
 }
 
-/** What the ledger finds. Entries are written `source/id`. */
+/** The findings of the ledger. Each entry is `source/id`. */
 export interface Verdict {
-  /** Confirmed, and neither handled to the end nor found in the dead letters. */
+  /** Confirmed, but neither handled nor found in the dead letters. */
   readonly lost: readonly string[];
-  /** Handed to a handler, and never published to there. */
+  /** Given to a handler, but never published to that source. */
   readonly unexpected: readonly string[];
-  /** Handed to a handler, although the publisher was told that it is not stored. */
+  /** Given to a handler, but reported to the publisher as not stored. */
   readonly denied: readonly string[];
-  /** Handed to a handler with another body than the one published. */
+  /** Given to a handler with another body than published. */
   readonly altered: readonly string[];
-  /** Publish attempts without an end. */
+  /** Publishes without an end. */
   readonly pending: readonly string[];
-  /** Of unknown outcome, yet delivered. Allowed. */
+  /** Of unknown outcome, and delivered. Allowed. */
   readonly recovered: readonly string[];
-  /** Handled to the end more than once, an entry for each further time. */
+  /** Handled more than once: an entry for each further time. */
   readonly duplicates: readonly string[];
 }
 
 const SHOWN = 10;
 
-/** Books every publish attempt with its outcome, every start of a handler and every effect, for every source. */
+/** Records each publish with its outcome, and each handler start, effect and dead letter of each source. */
 export class Ledger {
   readonly #attempts = new Map<string, Attempt>();
   readonly #starts = new Tally();
@@ -35,52 +35,52 @@ export class Ledger {
   readonly #deadLetters = new Tally();
   readonly #altered: string[] = [];
 
-  /** A publish is about to be tried, and each of the sources should get it. `print` tells its body from others. */
+  /** Records a publish that each of the sources has to get. `print` is the body as text. */
   attempted(id: string, sources: readonly string[], print?: string): void {
     const known = this.#attempts.get(id);
     if (known === undefined) this.#attempts.set(id, { sources, print, outcome: "pending" });
   }
 
-  /** The publish ended. Once confirmed it stays confirmed: a later attempt under the same id takes nothing back. */
+  /** Records the end of a publish. A later attempt under the same id cannot undo a confirm. */
   ended(id: string, outcome: Exclude<PublishOutcome, "pending">): void {
     const attempt = this.#attempts.get(id);
     if (attempt === undefined) throw new Error(`the ledger has no attempt ${id}`);
     if (attempt.outcome !== "confirmed") attempt.outcome = outcome;
   }
 
-  /** The publisher died: nobody will ever know how its open publishes ended. */
+  /** The publisher died: the outcome of its open publishes is unknown. */
   publisherDied(): void {
     for (const attempt of this.#attempts.values()) if (attempt.outcome === "pending") attempt.outcome = "unknown";
   }
 
-  /** A handler was started. */
+  /** Records a handler start. */
   started(source: string, id: string, print?: string): void {
     this.#starts.add(source, id);
     const expected = this.#attempts.get(id)?.print;
     if (print !== undefined && expected !== undefined && print !== expected) this.#altered.push(`${source}/${id}`);
   }
 
-  /** A handler finished its work. */
+  /** Records that a handler returned. */
   effected(source: string, id: string): void {
     this.#effects.add(source, id);
   }
 
-  /** The message was found in the dead letters of the source. */
+  /** Records a dead letter of the source. */
   deadLettered(source: string, id: string): void {
     this.#deadLetters.add(source, id);
   }
 
-  /** How many handlers were started, on one message or on all of a source. */
+  /** The number of handler starts, for one message or the whole source. */
   starts(source: string, id?: string): number {
     return this.#starts.count(source, id);
   }
 
-  /** How many effects there were, of one message or of all of a source. */
+  /** The number of effects, of one message or the whole source. */
   effects(source: string, id?: string): number {
     return this.#effects.count(source, id);
   }
 
-  /** How many publishes ended so. */
+  /** The number of publishes with this outcome. */
   outcomes(outcome: PublishOutcome): number {
     let count = 0;
     for (const attempt of this.#attempts.values()) if (attempt.outcome === outcome) count++;
@@ -114,7 +114,7 @@ export class Ledger {
     return { lost, unexpected, denied, altered: this.#altered, pending, recovered, duplicates };
   }
 
-  /** The books as a person reads them in a failure. */
+  /** The ledger as text, for errors. */
   describe(): string {
     const lines = [
       `publishes: ${this.#attempts.size}, confirmed ${this.outcomes("confirmed")}, refused ${this.outcomes("refused")}, unknown ${this.outcomes("unknown")}`,

@@ -3,12 +3,11 @@ import type { ProcessAdapter } from "./harness.ts";
 import { supports } from "./refusals.ts";
 
 /**
- * How workers in processes of their own reach the broker. Undefined where there is no such way, and then the case has
- * ended: refused if the adapter declares that its messages live and die with the process, not run otherwise.
+ * How worker processes reach the broker. If undefined, the case has ended: as refused if the adapter is not durable, and
+ * else as not run.
  */
 export async function processesOrEnd(context: CaseContext): Promise<ProcessAdapter | undefined> {
   if (context.harness.processes !== undefined) return context.harness.processes;
-  if (await supports(context, "durable"))
-    context.notRun("the harness gives no way to make an adapter in another process");
+  if (await supports(context, "durable")) context.notRun("the harness has no `processes`");
   return undefined;
 }

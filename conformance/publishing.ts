@@ -5,10 +5,10 @@ import { isMessagingError, type MessagingError } from "../core/errors.ts";
 import type { PublishOptions, SendOptions } from "../core/options.ts";
 import { type CaseContext, printOf } from "./context.ts";
 
-/** Codes after which nobody knows whether the message is stored. After every other one it is not. */
+/** Codes after which the message may be stored. After all others it is not. */
 const UNKNOWN_CODES: readonly string[] = ["unconfirmed"];
 
-/** Sends, books the attempt and its end, and resolves with the refusal, if it was one. */
+/** Sends and records the attempt and its end. Resolves with the error, if any. */
 export function send<Body>(
   context: CaseContext,
   broker: Broker,
@@ -17,10 +17,10 @@ export function send<Body>(
   options: SendOptions = {},
 ): Promise<MessagingError | undefined> {
   const id = options.id ?? context.id();
-  return booked(context, id, [to.name], body, () => broker.send(to, body, { ...options, id }));
+  return recorded(context, id, [to.name], body, () => broker.send(to, body, { ...options, id }));
 }
 
-/** Publishes for the named subscriptions, books the attempt and its end, and resolves with the refusal, if it was one. */
+/** Publishes for the named subscriptions and records the attempt and its end. Resolves with the error, if any. */
 export function publish<Body>(
   context: CaseContext,
   broker: Broker,
@@ -31,10 +31,10 @@ export function publish<Body>(
 ): Promise<MessagingError | undefined> {
   const id = options.id ?? context.id();
   const sources = subscriptions.map((name) => addressName(workAddress(to.name, name)));
-  return booked(context, id, sources, body, () => broker.publish(to, body, { ...options, id }));
+  return recorded(context, id, sources, body, () => broker.publish(to, body, { ...options, id }));
 }
 
-/** Has `count` pieces of work done by so many callers, each one after another. */
+/** Does `work` `count` times, with `callerCount` concurrent callers. */
 export async function callers(
   count: number,
   callerCount: number,
@@ -47,7 +47,7 @@ export async function callers(
   await Promise.all(Array.from({ length: callerCount }, call));
 }
 
-/** As {@link callers}, fifty of them, each piece a send that must be confirmed. */
+/** Sends all bodies with 50 concurrent callers. Each has to be confirmed. */
 export async function sendAll<Body>(
   context: CaseContext,
   broker: Broker,
@@ -60,12 +60,12 @@ export async function sendAll<Body>(
   });
 }
 
-/** Throws the refusal where none is due. */
+/** Throws the error, if there is one. */
 export function mustSucceed(refusal: MessagingError | undefined): void {
   if (refusal !== undefined) throw refusal;
 }
 
-async function booked(
+async function recorded(
   context: CaseContext,
   id: string,
   sources: readonly string[],
@@ -76,7 +76,7 @@ async function booked(
   ledger.attempted(id, sources, printOf(body));
   try {
     const receipt = await call();
-    if (receipt.id !== id) throw new Error(`sent under the id ${id}, confirmed under ${receipt.id}`);
+    if (receipt.id !== id) throw new Error(`sent with the id ${id}, confirmed with ${receipt.id}`);
     ledger.ended(id, "confirmed");
     return undefined;
   } catch (error) {

@@ -6,8 +6,8 @@ import type { BrokerOptions } from "../core/options.ts";
 import type { CaseContext } from "./context.ts";
 
 /**
- * Starts a broker that asks for what the adapter declares it cannot do, and demands that it refuses: `start-failed`,
- * with a problem of code `unsupported` that names what was asked for, and nothing left open.
+ * Starts a broker that asks for an unsupported capability. It has to fail with `start-failed`, with an `unsupported`
+ * problem that names the capability, and without a connection left.
  */
 export async function refusesAtStart(
   context: CaseContext,
@@ -18,8 +18,8 @@ export async function refusesAtStart(
   const broker = context.broker(options);
   prepare(broker);
   const error = await failureOf(broker.start());
-  assert.ok(error !== undefined, `start() went well, though ${context.harness.name} declares ${named} unsupported`);
-  assert.equal(error.code, "start-failed", `start() failed otherwise: ${error.message}`);
+  assert.ok(error !== undefined, `start() succeeded, but ${context.harness.name} declares ${named} unsupported`);
+  assert.equal(error.code, "start-failed", `start() failed with another error: ${error.message}`);
   const problem = error.problems.find(
     ({ code, message }) => code === "unsupported" && message.toLowerCase().includes(named.toLowerCase()),
   );
@@ -27,10 +27,10 @@ export async function refusesAtStart(
   assert.ok(problem !== undefined, `no problem of code "unsupported" names ${named}:\n${found}`);
   const { state, connected } = broker.status();
   assert.notEqual(state, "started");
-  assert.equal(connected, false, "the refused broker holds a connection");
+  assert.equal(connected, false, "the broker has a connection after a failed start");
 }
 
-/** Whether it can be had at all. If not, the case ends as refused, after the refusal was seen. */
+/** Whether the adapter has the capability. If not, checks that the start is refused, and ends the case as refused. */
 export async function supports(context: CaseContext, capability: CapabilityName): Promise<boolean> {
   const { support, note } = context.capabilities[capability];
   if (support !== "unsupported") return true;
@@ -39,20 +39,20 @@ export async function supports(context: CaseContext, capability: CapabilityName)
   return false;
 }
 
-/** The MessagingError that a promise rejects with, undefined if it resolves. Any other error fails the case. */
+/** The `MessagingError` of a rejection; undefined if the promise resolves. Any other error fails the case. */
 export async function failureOf(promise: Promise<unknown>): Promise<MessagingError | undefined> {
   try {
     await promise;
   } catch (error) {
     if (isMessagingError(error)) return error;
-    throw new Error("the library let out an error that is no MessagingError", { cause: error });
+    throw new Error("the library threw an error that is no MessagingError", { cause: error });
   }
   return undefined;
 }
 
-/** The code that a promise rejects with; fails the case if it resolves. */
+/** The code of a rejection. Fails the case if the promise resolves. */
 export async function codeOf(what: string, promise: Promise<unknown>): Promise<string> {
   const error = await failureOf(promise);
-  assert.ok(error !== undefined, `${what} went well, and should have been refused`);
+  assert.ok(error !== undefined, `${what} was not refused`);
   return error.code;
 }

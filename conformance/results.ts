@@ -1,21 +1,21 @@
 import { appendFileSync } from "node:fs";
 
 /**
- * - `passed`: the promise was tried and kept.
- * - `refused`: the adapter declares that it cannot do it, and was seen to refuse it by name.
- * - `failed`: the promise was broken.
- * - `not-applicable`: the harness names why it cannot be tried there, such as what an emulator lacks.
- * - `not-run`: the harness has no means to try it. This is a hole in the proof, not a pass.
+ * - `passed`: the guarantee was tested and kept.
+ * - `refused`: the adapter declares it unsupported, and refused it by name.
+ * - `failed`: the guarantee was broken.
+ * - `not-applicable`: it cannot be tested here, for a reason that the harness names.
+ * - `not-run`: the harness has no means to test it. This is a gap, not a pass.
  */
 export type CaseResult = "passed" | "refused" | "failed" | "not-applicable" | "not-run";
 
-/** How a case ended on an adapter. */
+/** The result of a case on an adapter. */
 export interface CaseReport {
   readonly adapter: string;
   readonly case: string;
   readonly title: string;
   readonly result: CaseResult;
-  /** Why it was refused, not applicable or not run, or under which conditions it passed. */
+  /** Why it was refused, not applicable or not run; or conditions under which it passed. */
   readonly note?: string;
 }
 
@@ -27,12 +27,12 @@ const SHOWN: Readonly<Record<CaseResult, string>> = {
   "not-run": "NOT RUN",
 };
 
-/** Appends a report to the file named by `CONFORMANCE_RESULTS`, a line of JSON each, for a table over all adapters. */
+/** Appends a report to the file of `CONFORMANCE_RESULTS`, as a line of JSON. */
 export function appendReport(report: CaseReport, file: string | undefined): void {
   if (file !== undefined && file !== "") appendFileSync(file, `${JSON.stringify(report)}\n`);
 }
 
-/** Marks the test of a case that was not tried; with `CI=true` fails it, unless the harness names a reason. */
+/** Skips the test of a case that was not run. With `CI=true` it fails, unless the harness names a reason. */
 export function skipUnlessRun({ result, note }: CaseReport, test: { skip?(note?: string): unknown }): void {
   if (result === "not-applicable") test.skip?.(`not applicable: ${note}`);
   if (result !== "not-run") return;
@@ -40,7 +40,7 @@ export function skipUnlessRun({ result, note }: CaseReport, test: { skip?(note?:
   test.skip?.(`NOT RUN: ${note}`);
 }
 
-/** The reports as a table of cases × adapters, with a line of totals for each adapter. */
+/** A table of cases × adapters, with totals for each adapter. */
 export function formatReports(reports: readonly CaseReport[]): string {
   const adapters = [...new Set(reports.map((report) => report.adapter))];
   const cases = new Map(reports.map((report) => [report.case, report.title]));

@@ -5,13 +5,13 @@ import type { Harness } from "./harness.ts";
 import { failureOf } from "./refusals.ts";
 import type { CaseReport } from "./results.ts";
 
-/** A report, and for a failed case the error that tells why. */
+/** A report, and the error of a failed case. */
 export interface RunCase {
   readonly report: CaseReport;
   readonly error: Error | undefined;
 }
 
-/** Runs one case on one adapter and takes down what it made. Never rejects. */
+/** Runs one case on one adapter, then its cleanups. Never rejects. */
 export async function runCase(harness: Harness, one: ConformanceCase, seed: number): Promise<RunCase> {
   const context = new CaseContext(harness, one.number, seed);
   const failures: unknown[] = [];
@@ -39,13 +39,13 @@ export async function runCase(harness: Harness, one: ConformanceCase, seed: numb
   };
 }
 
-/** The case cannot be tried; but that there are no topics has to be seen. */
+/** Ends the case as not applicable, after checking that topics are refused. */
 async function withoutTopics(context: CaseContext, reason: string): Promise<void> {
   const broker = context.broker({ destinations: [context.topic("any")] });
   const failure = await failureOf(broker.start());
   if (failure?.code !== "start-failed")
-    throw new Error("a topic was declared, though the harness says that there are none");
-  context.notApplicable(`topics: ${reason} (seen: declaring one fails)`);
+    throw new Error("a topic was declared, but the harness says that there are none");
+  context.notApplicable(`topics: ${reason} (declaring one fails)`);
 }
 
 function explain(harness: Harness, one: ConformanceCase, seed: number, failure: unknown): Error {

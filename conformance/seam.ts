@@ -14,10 +14,10 @@ import type {
 import type { Address, Source } from "../core/address.ts";
 import type { MessagingError } from "../core/errors.ts";
 
-/** An adapter used directly, without the engine, for what only shows there. */
+/** An adapter used directly, without the engine. */
 export class Seam {
   readonly adapter: Adapter;
-  /** What the adapter said of its connection, in order. */
+  /** The connection signals of the adapter, in order. */
   readonly signals: string[] = [];
 
   private constructor(adapter: Adapter) {
@@ -49,7 +49,7 @@ export class Seam {
     if (problem !== undefined) throw problem;
   }
 
-  /** Sends one batch and waits for every answer. */
+  /** Sends one batch and waits for all results. */
   send(to: Address, batch: readonly OutgoingMessage[]): Promise<readonly SendResult[]> {
     return new Promise((resolve) => {
       const results: SendResult[] = [];
@@ -61,7 +61,7 @@ export class Seam {
     });
   }
 
-  /** Sends one batch and throws unless all of it is confirmed. */
+  /** Sends one batch and throws unless every message is confirmed. */
   async confirmed(to: Address, batch: readonly OutgoingMessage[]): Promise<void> {
     for (const result of await this.send(to, batch)) {
       if (result.status === "rejected") throw result.error;
@@ -84,7 +84,7 @@ export class Seam {
 export class Inbox implements DeliverySink {
   readonly messages: IncomingMessage[] = [];
   readonly lostTokens: DeliveryToken[] = [];
-  /** The most deliveries that were unsettled at one moment. */
+  /** The most unsettled deliveries at one time. */
   mostUnsettled = 0;
   receiver: Receiver | undefined;
   readonly #unsettled = new Set<DeliveryToken>();
@@ -102,7 +102,7 @@ export class Inbox implements DeliverySink {
   }
 
   revoke(): void {
-    // Cases settle when it suits them; what they are too late with is lost.
+    // Cases ignore it: what they settle too late is lost.
   }
 
   flowing(): void {}
@@ -110,22 +110,22 @@ export class Inbox implements DeliverySink {
   filtered(): void {}
 
   stalled(_cause: MessagingError): void {
-    // The receiver goes on trying; what the case waits for then comes or does not.
+    // The receiver keeps trying, and the case keeps waiting.
   }
 
-  /** Deliveries that are unsettled at present. */
+  /** The number of unsettled deliveries. */
   get unsettled(): number {
     return this.#unsettled.size;
   }
 
   settle(messages: readonly IncomingMessage[], action: Settlement["action"]): Promise<readonly SettleResult[]> {
-    if (this.receiver === undefined) throw new Error("settled before the receiver was there");
+    if (this.receiver === undefined) throw new Error("settled before the receiver was open");
     for (const { token } of messages) this.#unsettled.delete(token);
     return this.receiver.settle(messages.map(({ token }) => ({ token, action })));
   }
 }
 
-/** A message for the seam, with what is not given left at its default. */
+/** A message for an adapter, with defaults for what is not given. */
 export function outgoing(message: Pick<OutgoingMessage, "id"> & Partial<OutgoingMessage>): OutgoingMessage {
   const body = message.body ?? new Uint8Array();
   return {

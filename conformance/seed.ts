@@ -1,4 +1,4 @@
-/** A repeatable source of numbers from 0 up to, not including, 1 (mulberry32). */
+/** Repeatable numbers from 0 up to 1 (mulberry32). */
 export function seeded(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -9,7 +9,7 @@ export function seeded(seed: number): () => number {
   };
 }
 
-/** The seed of this run: the one given as `CONFORMANCE_SEED`, to repeat a failure, or a new one. */
+/** The seed of `CONFORMANCE_SEED`, which repeats a failure, or a new one. */
 export function chooseSeed(given: string | undefined): number {
   if (given === undefined || given === "") return Math.floor(Math.random() * 2 ** 32);
   const seed = Number(given);

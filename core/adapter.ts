@@ -142,7 +142,7 @@ export interface AdapterSignals {
   up(): void;
   /** The connection is lost, and the adapter reconnects. */
   down(cause: MessagingError): void;
-  /** The broker takes no messages for now (a memory or disk alarm). Consuming goes on. */
+  /** The broker takes no messages for now (a memory or disk alarm). Consuming continues. */
   blocked(reason: string): void;
   unblocked(): void;
   /** Something worth knowing that needs no reaction: a queue created again, a consumer cancelled. */
@@ -306,7 +306,7 @@ export interface IncomingMessage<Native = unknown> {
   readonly contentType: string | undefined;
   /**
    * How many earlier deliveries were never settled: the consumer crashed, or lost its connection or lease. Deliberate
-   * requeues do not count where the broker can tell them apart.
+   * requeues do not count where the broker can distinguish them.
    */
   readonly redeliveries: number;
   /** The priority, where the broker reports it; a copy keeps it. */

@@ -125,7 +125,7 @@ export interface Broker<Native = unknown> extends Publisher {
 /** Handles the messages of one queue or subscription. */
 export interface Consumer {
   /**
-   * Starts no more handlers and takes no more messages. Running handlers go on, and the connection stays. Buffered
+   * Starts no more handlers and takes no more messages. Running handlers continue, and the connection stays. Buffered
    * messages stay in memory unless `requeue` is true. For long pauses, requeue them: brokers redeliver messages that are
    * held too long and count a crash. A second call may requeue too.
    */

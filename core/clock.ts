@@ -21,7 +21,7 @@ export interface Clock {
   /** Whether `monotonic` advances by itself, so that it measures long work. Default false: long work is measured by its calls. */
   readonly isRealTime?: boolean;
   /**
-   * Calls `run` once when the event loop has turned: work that goes on for long lets timers and I/O have their turn. A
+   * Calls `run` once when the event loop has turned: long work lets timers and I/O run. A
    * virtual clock that must not move meanwhile knows by it. Default: `setImmediate`.
    */
   nextTurn?(run: () => void): void;
@@ -81,24 +81,24 @@ export function systemRandom(): Random {
 }
 
 /**
- * A randomness of somebody else's, with the machine's in its place where it gives no number from 0 up to 1, or not the
- * bytes asked for: a wait of NaN milliseconds never ends. `wrong` gets the first wrong answer.
+ * Checks a given randomness. If it gives no number from 0 up to 1, or not the requested bytes, the machine's randomness
+ * replaces the answer: a wait of NaN milliseconds never ends. `wrong` gets the first wrong answer.
  */
 export function checkedRandom(given: Random, wrong: (what: string) => void): Random {
   const usual = systemRandom();
-  let isTold = false;
-  const tell = (what: string): void => {
-    if (!isTold) wrong(what);
-    isTold = true;
+  let isReported = false;
+  const report = (what: string): void => {
+    if (!isReported) wrong(what);
+    isReported = true;
   };
   return {
     fraction() {
       try {
         const fraction: unknown = given.fraction();
         if (typeof fraction === "number" && fraction >= 0 && fraction < 1) return fraction;
-        tell(`fraction() returned ${typeof fraction === "number" ? fraction : `a value of type ${typeof fraction}`}`);
+        report(`fraction() returned ${typeof fraction === "number" ? fraction : `a value of type ${typeof fraction}`}`);
       } catch {
-        tell("fraction() threw");
+        report("fraction() threw");
       }
       return usual.fraction();
     },
@@ -106,9 +106,9 @@ export function checkedRandom(given: Random, wrong: (what: string) => void): Ran
       try {
         const bytes: unknown = given.bytes(count);
         if (bytes instanceof Uint8Array && bytes.length === count) return bytes;
-        tell(`bytes(${count}) did not return an Uint8Array of so many bytes`);
+        report(`bytes(${count}) did not return a Uint8Array of that length`);
       } catch {
-        tell(`bytes(${count}) threw`);
+        report(`bytes(${count}) threw`);
       }
       return usual.bytes(count);
     },
@@ -129,7 +129,7 @@ export function afterCurrentTurn(run: () => void): void {
 const LONG_TURN_MS = 8;
 const FEW_CALLS = 100;
 const LONGEST_TURN_MS = 40;
-/** The same by count, for clocks that stand still meanwhile. */
+/** The same by count, for clocks that do not advance. */
 const MOST_CALLS = 10_000;
 
 /**
@@ -266,7 +266,7 @@ export function aborted(what: string, signal: AbortSignal): MessagingError {
 
 /**
  * Rejects with `aborted` if the signal is aborted before `start` calls `handOn`; otherwise ends as `start` does.
- * `start` must give the signal to whoever it hands the message on to.
+ * `start` must pass the signal on with the message.
  */
 export function abortable<Result>(
   what: string,

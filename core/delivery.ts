@@ -103,7 +103,7 @@ export function postpone(options: { readonly afterMs?: number } = {}): PostponeO
 /** Return it from a handler to dead-letter the message at once, with this reason. */
 export function deadLetter(reason: string): DeadLetterOutcome {
   if (typeof reason !== "string" || reason === "") {
-    throw new MessagingError("invalid", "deadLetter(reason) takes a text that tells a person why");
+    throw new MessagingError("invalid", "deadLetter(reason) takes a text that explains why");
   }
   return { [OUTCOME]: "dead-letter", reason };
 }

@@ -13,7 +13,7 @@ export interface DestinationOptions<Body> {
   readonly key?: (body: Body) => string | undefined;
   /**
    * Whether messages of one key are handled one after another, in the order of their sending. A failing message blocks its
-   * own key until it succeeds or is dead-lettered; other keys go on. Default false. Refused on a broker without `order`.
+   * own key until it succeeds or is dead-lettered; other keys continue. Default false. Refused on a broker without `order`.
    */
   readonly ordered?: boolean;
   /** How bodies become bytes. Default: JSON. */

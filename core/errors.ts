@@ -45,7 +45,7 @@ export type SendOutcome =
 
 /** One problem of a body. It never quotes the body. */
 export interface BodyIssue {
-  /** Where, from the body's root. `[key]` stands for a key that may be data. */
+  /** Where, from the body's root. `[key]` replaces a key that may be data. */
   readonly path: readonly (string | number)[];
   /** The code of the schema's library, such as `invalid_type`; undefined where it has none. */
   readonly code: string | undefined;
@@ -98,7 +98,7 @@ export class MessagingError extends Error {
   }
 }
 
-/** Tells whether a value is a {@link MessagingError}, optionally of one code. */
+/** Whether a value is a {@link MessagingError}, optionally of one code. */
 export function isMessagingError(value: unknown, code?: MessagingErrorCode): value is MessagingError {
   try {
     return value instanceof MessagingError && (code === undefined || value.code === code);

@@ -36,7 +36,7 @@ export interface ConsumeOptions<Body = unknown> {
   readonly retry?: RetryPolicy;
   /**
    * How long a handler may take, in milliseconds. Then its signal is aborted and the attempt fails with `timeout`. A
-   * handler that ignores the signal goes on beside its retry and counts in `ConsumerStatus.abandoned`. Default 300,000
+   * handler that ignores the signal continues beside its retry and counts in `ConsumerStatus.abandoned`. Default 300,000
    * (5 minutes).
    */
   readonly timeoutMs?: number;
@@ -127,7 +127,7 @@ export interface BrokerOptions {
 export interface PauseOptions {
   /**
    * Requeues the messages that wait in memory. They are delivered again, here or elsewhere. This uses up no attempt where
-   * the broker can tell it from a crash. Default false.
+   * the broker can distinguish it from a crash. Default false.
    */
   readonly requeue?: boolean;
 }
@@ -146,7 +146,7 @@ export interface StartOptions {
 
 /** The options of `stop`, of a broker or of a consumer. */
 export interface StopOptions {
-  /** How long handlers may go on, in milliseconds. Then they are aborted and their messages requeued. Default 30,000. */
+  /** How long handlers may continue, in milliseconds. Then they are aborted and their messages requeued. Default 30,000. */
   readonly timeoutMs?: number;
 }
 

@@ -19,7 +19,7 @@ const UNREACHABLE: FailureReason = { code: "unreachable", advice: "see the cause
 
 const MOST_CAUSES = 8;
 
-/** What a socket says of where it did not come to; nothing of a login is in it. */
+/** The address in a socket's error. It contains no login. */
 interface NetworkError {
   readonly code?: unknown;
   readonly address?: unknown;

@@ -35,7 +35,7 @@ const REASONS: Readonly<Record<string, FailureReason>> = {
   "42P07": {
     code: "conflict",
     advice:
-      "the tables exist, and no version is noted: somebody emptied or dropped the table that ends with _versions. Note the version, as INSERT INTO …_versions (version) VALUES (1), or move the tables away, and migrate again",
+      "the tables exist, but no version is noted: the table that ends with _versions was emptied or dropped. Note the version, as INSERT INTO …_versions (version) VALUES (1), or move the tables away, and migrate again",
   },
   [NEWER_VERSION]: { code: "conflict", advice: "a newer anybroker made its tables: install that version here too" },
 };
@@ -119,7 +119,7 @@ export function isRowRefusal(error: unknown): boolean {
   return /^(22|23|P0)/.test(ownStateOf(error));
 }
 
-/** An expression for the time `ms` milliseconds from now. `clock_timestamp` goes on while a statement waits for a lock. */
+/** An expression for the time `ms` milliseconds from now. `clock_timestamp` advances while a statement waits for a lock. */
 export function fromNow(ms: string): string {
   return `clock_timestamp() + ${ms}::float8 * interval '1 millisecond'`;
 }

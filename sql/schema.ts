@@ -156,6 +156,6 @@ export class SqliteSchema {
 function withoutVersion(table: string): MessagingError {
   return new MessagingError(
     "conflict",
-    `the SQLite database has a table "${table}" or "${table}_versions", and no version is noted: somebody emptied or dropped the latter. Note the version of the table, as INSERT INTO "${table}_versions" (version) VALUES (1), or drop both, and migrate again`,
+    `the SQLite database has a table "${table}" or "${table}_versions", but no version is noted: the latter was emptied or dropped. Note the version of the table, as INSERT INTO "${table}_versions" (version) VALUES (1), or drop both, and migrate again`,
   );
 }

@@ -49,8 +49,9 @@ export class SqliteQueries {
   }
 
   /**
-   * Runs a call. Throws `conflict` in an open transaction, and otherwise as {@link runSqlite}. If a call waited in vain for the lock of another process, later calls of the same turn of the
-   * event loop fail at once: their waits would add up.
+   * Runs a call. Throws `conflict` in an open transaction, and otherwise as {@link runSqlite}. After a call
+   * that timed out on the lock of another process, later calls of the same turn of the event loop fail at once: their
+   * waits would add up.
    */
   run<T>(action: string, call: () => T): T {
     if (this.#locked !== undefined) throw this.#locked;

@@ -111,7 +111,7 @@ export function identityOf(
 export function withoutId(topic: string): MessagingError {
   return new MessagingError(
     "unsupported",
-    `topic "${topic}" on Kafka has no id, by which it could be told from another of its name: raise the brokers' inter.broker.protocol.version to 2.8 or later`,
+    `topic "${topic}" on Kafka has no id, which would distinguish it from a recreated topic of its name: raise the brokers' inter.broker.protocol.version to 2.8 or later`,
   );
 }
 

@@ -57,7 +57,7 @@ export class KafkaQuarantineLog implements QuarantineLog {
     const { producer, clock, requestTimeoutMs } = this.#dependencies;
     const record = { key: undefined, value, headers: [], partition };
     return new Promise((resolve) => {
-      // The producer goes on for longer than this, as it does for messages.
+      // The producer keeps trying for longer, as with messages.
       const timer = clock.schedule(() => resolve(overdue(requestTimeoutMs)), requestTimeoutMs);
       producer.send(topic, [record], (_, result) => {
         clock.cancel(timer);

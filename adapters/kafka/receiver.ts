@@ -43,7 +43,7 @@ import type { Trimmer } from "./topology/trimmer.ts";
 
 /** How much longer the group waits than a consumer may drain: it also has to commit. */
 const LAST_COMMIT_MS = 10_000;
-/** Of the id of a dead letter, which somebody else may have written, in an error. */
+/** The most characters in an error of a dead letter's id, which a foreign sender may have written. */
 const MAX_ID = 100;
 
 type FactorySettings = Pick<

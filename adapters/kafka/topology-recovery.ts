@@ -147,7 +147,7 @@ function madeAgain(topics: readonly string[]): MessagingError {
   const names = topics.map((topic) => `"${topic}"`).join(", ");
   return new MessagingError(
     "not-found",
-    `Kafka did not have ${names} any more; made again, and empty: find out who deleted what stood there`,
+    `Kafka did not have ${names} any more; they were created again, and are empty: find out who deleted them`,
   );
 }
 
@@ -318,7 +318,7 @@ function describe({ name, what }: PlannedTopic): string {
 function positionLost(subscription: string): MessagingError {
   return new MessagingError(
     "not-found",
-    `${subscription} had no position on Kafka any more, and goes on at the earliest event kept. Kafka forgets the position of a group when its topic is deleted, and that of a group without consumers after offsets.retention.minutes: raise that to more than the longest pause`,
+    `${subscription} had no position on Kafka any more, and continues at the earliest event kept. Kafka forgets the position of a group when its topic is deleted, and that of a group without consumers after offsets.retention.minutes: raise that to more than the longest pause`,
   );
 }
 

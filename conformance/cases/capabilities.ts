@@ -20,7 +20,7 @@ async function required(context: CaseContext): Promise<void> {
   if (lacks.length > 0) context.note(`refused as declared: ${lacks.join(", ")}`);
 }
 
-/** Every way in which a destination can ask for a capability, tried on adapters that do not have it. */
+/** Every option of a destination that asks for a capability which the adapter lacks. */
 async function askedByDestinations(context: CaseContext): Promise<void> {
   const { capabilities } = context;
   const placed = context.topic("placed");
@@ -34,19 +34,19 @@ async function askedByDestinations(context: CaseContext): Promise<void> {
     ["rewind", "rewind", () => subscription(placed, "replayed", { from: "earliest" })],
     ["rewind", "rewind", () => subscription(placed, "rewound", { from: new Date() })],
   ];
-  const tried: string[] = [];
+  const tested: string[] = [];
   for (const [capability, named, destination] of asks) {
     if (capabilities[capability].support !== "unsupported") continue;
     await refusesAtStart(context, named, { destinations: [destination()] });
-    tried.push(capability);
+    tested.push(capability);
   }
   if (capabilities.priority.support !== "unsupported" && capabilities.priority.levels < 32) {
     const many = context.queue("many", { priorities: capabilities.priority.levels + 1 });
     await refusesAtStart(context, "priorit", { destinations: [many] });
-    tried.push(`more than ${capabilities.priority.levels} priorities`);
+    tested.push(`more than ${capabilities.priority.levels} priorities`);
   }
-  if (tried.length === 0) context.note("there is nothing that a destination can ask for and the adapter lacks");
-  else context.refused(tried.join(", "));
+  if (tested.length === 0) context.note("the adapter lacks nothing that a destination can ask for");
+  else context.refused(tested.join(", "));
 }
 
 async function askedBySends(context: CaseContext): Promise<void> {
@@ -54,29 +54,29 @@ async function askedBySends(context: CaseContext): Promise<void> {
   const orders = context.queue("orders");
   const broker = await context.started({}, (one) => one.consume(orders, () => {}));
   const options = { delay: { delayMs: 10 }, ttl: { ttlMs: 60_000 }, priority: { priority: 1 } };
-  const tried: string[] = [];
+  const tested: string[] = [];
   for (const name of ["delay", "ttl", "priority"] as const) {
     if (capabilities[name].support !== "unsupported") continue;
     const failure = await send(context, broker, orders, { n: 1 }, options[name]);
     assert.equal(failure?.code, "unsupported", `${name}: ${failure?.message ?? "sent"}`);
-    tried.push(name);
+    tested.push(name);
   }
   mustSucceed(await send(context, broker, orders, { n: 2 }));
   await judgeClean(context, broker, orders);
-  if (tried.length === 0) context.note("there is nothing that a send can ask for and the adapter lacks");
-  else context.refused(tried.join(", "));
+  if (tested.length === 0) context.note("the adapter lacks nothing that a send can ask for");
+  else context.refused(tested.join(", "));
 }
 
 async function delayedSend(context: CaseContext): Promise<void> {
   const { delay } = context.capabilities;
-  if (delay.support === "unsupported") return context.refused(`delay: ${delay.note} (tried in K3)`);
+  if (delay.support === "unsupported") return context.refused(`delay: ${delay.note} (tested in K3)`);
   const orders = context.queue("orders");
   const due = new Map<string, number>();
   const early: string[] = [];
   const handler = (_: Work, { id, attempt }: Delivery): void => {
     const earlyMs = (due.get(id) ?? 0) - performance.now();
     if (earlyMs > 0) early.push(`${id} by ${earlyMs.toFixed(1)} ms`);
-    assert.equal(attempt, 1, "waiting was counted as an attempt");
+    assert.equal(attempt, 1, "the delay counted as an attempt");
   };
   const broker = await context.started({}, (one) => one.consume(orders, handler));
   const ids = works(40).map(() => context.id());
@@ -86,7 +86,7 @@ async function delayedSend(context: CaseContext): Promise<void> {
     due.set(id, performance.now() + delayMs);
     return { id, delayMs };
   });
-  // What is not delayed passes them by.
+  // A message without a delay overtakes them.
   mustSucceed(await send(context, broker, orders, { n: 100 }));
   await judgeClean(context, broker, orders);
   assert.deepEqual(early, [], "delayed messages came before they were due");
@@ -94,12 +94,12 @@ async function delayedSend(context: CaseContext): Promise<void> {
 
 async function priorities(context: CaseContext): Promise<void> {
   const { priority } = context.capabilities;
-  if (priority.support === "unsupported") return context.refused(`priority: ${priority.note} (tried in K2)`);
+  if (priority.support === "unsupported") return context.refused(`priority: ${priority.note} (tested in K2)`);
   const levels = Math.min(priority.levels, 3);
   const orders = context.queue("orders", { priorities: levels });
   const broker = context.broker({ destinations: [orders] });
   const failure = await failureOf(broker.start());
-  // What a broker can do may depend on the version of its server, which an adapter learns when it connects.
+  // Capabilities may depend on the server's version, which the adapter learns when it connects.
   const tooOld = failure?.problems.find(({ code, message }) => code === "unsupported" && /priorit/i.test(message));
   if (tooOld !== undefined) return context.refused(`priority: ${tooOld.message}`);
   if (failure !== undefined) throw failure;
@@ -121,10 +121,10 @@ async function priorities(context: CaseContext): Promise<void> {
 
 async function timeToLive(context: CaseContext): Promise<void> {
   const { ttl } = context.capabilities;
-  if (ttl.support === "unsupported") return context.refused(`ttl: ${ttl.note} (tried in K2)`);
+  if (ttl.support === "unsupported") return context.refused(`ttl: ${ttl.note} (tested in K2)`);
   const orders = context.queue("orders");
   const broker = await context.started({ destinations: [orders] });
-  const graves = await context.deadLetters(orders);
+  const deadLetters = await context.deadLetters(orders);
   const expiring = works(10).map(() => context.id());
   await sendAll(context, broker, orders, works(10), (n) => ({
     id: expiring[n] ?? "",
@@ -137,10 +137,10 @@ async function timeToLive(context: CaseContext): Promise<void> {
   await context.until("the time to live to pass", () => performance.now() - sent > 100);
   broker.consume(orders, () => {});
   await context.until("the others to be handled", () => context.ledger.effects(orders.name) === 20);
-  await graves.until(10);
+  await deadLetters.until(10);
   await drained(context, broker, orders);
-  const dead = await graves.all();
-  // A copy whose confirmation was late may be there twice, under one id.
+  const dead = await deadLetters.all();
+  // A copy whose confirm was late may be stored twice, with one id.
   assert.deepEqual([...new Set(dead.map(({ id }) => id))].sort(), [...expiring].sort());
   for (const { id, headers } of dead) {
     assert.equal(headers[HEADER.deadReason], "expired");
@@ -152,14 +152,14 @@ async function timeToLive(context: CaseContext): Promise<void> {
 }
 
 export const capabilities: readonly ConformanceCase[] = [
-  { number: "K1", title: "what is required and declared unsupported is refused at start, by name", run: required },
+  { number: "K1", title: "a required capability that is unsupported is refused at start, by name", run: required },
   {
     number: "K2",
-    title: "what a destination asks for and the adapter lacks is refused at start",
+    title: "an option of a destination that is unsupported is refused at start",
     run: askedByDestinations,
   },
-  { number: "K3", title: "what a send asks for and the adapter lacks is refused", run: askedBySends },
-  { number: "K4", title: "a delayed send is never early and no attempt", run: delayedSend },
+  { number: "K3", title: "an option of a send that is unsupported is refused", run: askedBySends },
+  { number: "K4", title: "a delayed send is never early and uses no attempt", run: delayedSend },
   { number: "K5", title: "a higher priority overtakes", run: priorities },
-  { number: "K6", title: "what is too old goes to the dead letters, unhandled", run: timeToLive },
+  { number: "K6", title: "expired messages are dead-lettered unhandled", run: timeToLive },
 ];

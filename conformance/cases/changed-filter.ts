@@ -10,19 +10,19 @@ import { drained } from "../judge.ts";
 import { supports } from "../refusals.ts";
 import { outgoing, Seam } from "../seam.ts";
 
-/** The second one takes nothing of what only the first one took, and no broker can see that by a prefix. */
+/** The second filter does not match what only the first one matches, and brokers cannot tell by a prefix. */
 const BEFORE = "order.*";
 const AFTER = "*.created";
 const ONLY_BEFORE = "order.paid";
 const NAME = "billing";
 const AGAIN_MS = 300;
 
-/** A subscription whose filter changes while messages are under way in it. */
+/** A subscription whose filter changes while it has messages. */
 class ChangedFilter {
   readonly context: CaseContext;
   readonly placed: Topic<Work>;
   readonly address: SubscriptionAddress;
-  /** What was handled behind the change. */
+  /** The ids that were handled after the change. */
   readonly handled: string[] = [];
 
   constructor(context: CaseContext, options?: TopicOptions<Work>) {
@@ -31,7 +31,7 @@ class ChangedFilter {
     this.address = { kind: "subscription", topic: this.placed.name, name: NAME };
   }
 
-  /** Consumes by the first filter until the condition holds of the consumer, and stops. */
+  /** Consumes with the first filter until the consumer's status fulfils the condition, and stops. */
   async before(
     ids: readonly string[],
     handler: Handler<Work>,
@@ -46,7 +46,7 @@ class ChangedFilter {
     await broker.stop();
   }
 
-  /** Publishes what waits for its first delivery while the filter changes. */
+  /** Publishes events that are undelivered when the filter changes. */
   async publishUnread(ids: readonly string[]): Promise<void> {
     const declared = subscription(this.placed, NAME, { filter: BEFORE });
     const publisher = await this.context.started({ destinations: [declared] });
@@ -54,7 +54,7 @@ class ChangedFilter {
     await publisher.stop();
   }
 
-  /** Consumes by the second filter. */
+  /** Consumes with the second filter. */
   async after() {
     const broker = this.context.broker();
     const handler = (_: Work, { id }: Delivery): void => void this.handled.push(id);
@@ -77,22 +77,26 @@ async function copiesPass(context: CaseContext): Promise<void> {
   await changed.publishUnread(unread);
   const seam = await Seam.open(context.harness.adapter());
   context.cleanUp(() => seam.close());
-  const graves = await context.deadLetters(changed.placed, NAME);
-  await graves.until(3);
-  await seam.confirmed(changed.address, graves.messages.map(replayed));
+  const deadLetters = await context.deadLetters(changed.placed, NAME);
+  await deadLetters.until(3);
+  await seam.confirmed(changed.address, deadLetters.messages.map(replayed));
   const { broker, consumer } = await changed.after();
   await broker.publish(changed.placed, { n: 0 }, { id: created, routingKey: "user.created" });
   const copies = [...dead, waiting, created];
   await context.until("every copy to be handled", () => copies.every((id) => changed.handled.includes(id)));
   const first = (): number => unread.filter((id) => changed.handled.includes(id)).length;
   await context.until(
-    "what waited to be handled or counted",
+    "waiting events to be handled or counted",
     () => first() + consumer.status().filtered >= unread.length,
   );
   await drained(context, broker, changed.placed, NAME);
-  assert.equal(first() + consumer.status().filtered, unread.length, "something was handled and counted as filtered");
-  assert.deepEqual([...new Set(changed.handled)], changed.handled, "something was handled twice");
-  context.note(first() > 0 ? "what waited was handled" : "what waited was passed over, and counted");
+  assert.equal(
+    first() + consumer.status().filtered,
+    unread.length,
+    "an event was both handled and counted as filtered",
+  );
+  assert.deepEqual([...new Set(changed.handled)], changed.handled, "an event was handled twice");
+  context.note(first() > 0 ? "waiting events were handled" : "waiting events were skipped and counted");
 }
 
 async function inPlace(context: CaseContext): Promise<void> {
@@ -106,17 +110,17 @@ async function inPlace(context: CaseContext): Promise<void> {
   );
   const { broker, consumer } = await changed.after();
   const done = (): number => changed.handled.length + consumer.status().filtered;
-  await context.until("the message that was to be retried to be handled or counted", () => done() > 0);
+  await context.until("the retried event to be handled or counted", () => done() > 0);
   await drained(context, broker, changed.placed, NAME);
   assert.equal(done(), 1);
-  context.note(changed.handled.length > 0 ? "it was handled" : "it was passed over, and counted");
+  context.note(changed.handled.length > 0 ? "it was handled" : "it was skipped and counted");
 }
 
 function ids(context: CaseContext, count: number): readonly string[] {
   return Array.from({ length: count }, () => context.id());
 }
 
-/** A dead letter as it is sent back to the subscription that it died in. */
+/** A dead letter as a replay sends it to its subscription. */
 function replayed({ id, key, routingKey, body }: IncomingMessage): OutgoingMessage {
   const headers: Record<string, string> = Object.create(null);
   headers[HEADER.replays] = "1";
@@ -126,13 +130,13 @@ function replayed({ id, key, routingKey, body }: IncomingMessage): OutgoingMessa
 export const changedFilter = [
   {
     number: "10c",
-    title: "a changed filter passes over no copy, and what waits is handled or counted",
+    title: "a changed filter skips no copy; waiting events are handled or counted",
     needsTopics: true,
     run: copiesPass,
   },
   {
     number: "10d",
-    title: "a changed filter and a message that waits in its place for its next attempt: handled or counted",
+    title: "a changed filter during a blocking retry: the event is handled or counted",
     needsTopics: true,
     run: inPlace,
   },

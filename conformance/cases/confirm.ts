@@ -7,13 +7,13 @@ import { WorkerProcess } from "../workers/worker-process.ts";
 const MESSAGES = 200;
 
 /**
- * What is confirmed is stored at that moment, not soon. Where the depth is exact it must show at once; and a process
- * that is killed at a confirm takes nothing with it that was confirmed.
+ * A confirmed message is stored at that moment. An exact depth shows it at once. A publisher that is killed after
+ * confirms loses none of the confirmed messages.
  */
 export async function confirmedIsStored(context: CaseContext): Promise<void> {
-  await showsInTheDepth(context);
+  await depthShowsConfirmed(context);
   if (context.harness.processes === undefined) {
-    context.note("the publisher was not killed: the harness has no processes");
+    context.note("the publisher was not killed: the harness has no `processes`");
     return;
   }
   const orders = context.queue("from-the-dead");
@@ -28,15 +28,15 @@ export async function confirmedIsStored(context: CaseContext): Promise<void> {
   await context.until("the publisher to die", () => !publisher.running);
   await publisher.kill();
   context.ledger.publisherDied();
-  assert.ok(publisher.confirmed.size >= MESSAGES / 2, "the publisher died before its time");
+  assert.ok(publisher.confirmed.size >= MESSAGES / 2, "the publisher died too early");
   broker.consume(orders, () => {});
   await allEffected(context);
   await drained(context, broker, orders);
-  // One that was sent again under its id because its confirm was late may stand twice; none was late here.
+  // No confirm was late, so no message was sent twice.
   judge(context);
 }
 
-async function showsInTheDepth(context: CaseContext): Promise<void> {
+async function depthShowsConfirmed(context: CaseContext): Promise<void> {
   const counted = context.queue("counted");
   const broker = await context.started({ destinations: [counted] });
   const { exact } = await broker.depth(counted);
@@ -44,7 +44,7 @@ async function showsInTheDepth(context: CaseContext): Promise<void> {
     mustSucceed(await send(context, broker, counted, { n: sent }));
     if (!exact) continue;
     const { ready } = await broker.depth(counted);
-    assert.equal(ready, sent, `${sent} messages are confirmed and ${ready} stand on the queue`);
+    assert.equal(ready, sent, `${sent} messages are confirmed and ${ready} are on the queue`);
   }
   broker.consume(counted, () => {});
   await allEffected(context);

@@ -15,10 +15,10 @@ interface Pair {
 
 type Fate = "failing" | "running";
 
-/** M fails, or still runs, M+1 is acked, and the consumer crashes: M comes back, and M+1 does not. */
+/** M fails or runs, M+1 is acked, and the consumer crashes: M is redelivered, M+1 is not. */
 export async function failedBeforeAcked(context: CaseContext): Promise<void> {
   if (context.harness.processes === undefined) {
-    context.note("the crash is an adapter closed under its engine: the harness has no processes");
+    context.note("the adapter was closed instead of a crash: the harness has no `processes`");
   }
   for (const fate of ["failing", "running"] as const) {
     const orders = context.queue(fate);
@@ -31,9 +31,9 @@ export async function failedBeforeAcked(context: CaseContext): Promise<void> {
     const survivor = await context.started({}, (one) => one.consume(orders, () => {}));
     await allEffected(context);
     await drained(context, survivor, orders);
-    assert.equal(context.ledger.effects(orders.name, pair.next), 1, "M+1 was acked and came back");
+    assert.equal(context.ledger.effects(orders.name, pair.next), 1, "M+1 was acked and redelivered");
   }
-  // A crash between the copy of the failing M and its ack leaves it twice, under one id.
+  // A crash between the copy of the failing M and its ack duplicates it, with one id.
   judge(context, { duplicates: 1 });
 }
 

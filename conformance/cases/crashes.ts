@@ -13,7 +13,7 @@ import { WorkerProcess } from "../workers/worker-process.ts";
 import { works } from "./works.ts";
 
 const ATTEMPTS = 3;
-/** As often as a message starts that crashes each of its consumers. */
+/** The starts of a message that crashes each of its consumers. */
 const STARTS = 4;
 const SILENCE_MS = 2_000;
 const PREFETCH = 4;
@@ -23,22 +23,22 @@ const CONSUMERS = 5;
 const ROUNDS = 4;
 const KEYS = 6;
 const RECOVERY_MS = 180_000;
-/** More deaths than this are a crash loop. */
-const MOST_DEATHS = 40;
+/** More crashes than this are a crash loop. */
+const MOST_CRASHES = 40;
 
-/** A message whose handler kills its process, time and again, until it is told from those beside it. */
+/** A message whose handler kills its process each time, until it is quarantined and dead-lettered. */
 async function crashedPoison(context: CaseContext, ordered: boolean): Promise<void> {
   if (ordered && !(await supports(context, "order"))) return;
   const processes = await processesOrEnd(context);
   if (processes === undefined) return;
   const orders = context.queue("orders", ordered ? { ordered, key: ({ n }: Work) => `k${n % 5}` } : {});
   const publisher = await context.started({ destinations: [orders] });
-  const graves = await context.deadLetters(orders);
+  const deadLetters = await context.deadLetters(orders);
   const id = context.id();
   await sendAll(context, publisher, orders, works(OTHERS / 2));
   mustSucceed(await send(context, publisher, orders, { n: -1, poison: true }, { id }));
   await sendAll(context, publisher, orders, works(OTHERS / 2));
-  const employ = (): Promise<WorkerProcess> =>
+  const startWorker = (): Promise<WorkerProcess> =>
     WorkerProcess.consume(context, processes, {
       queue: orders.name,
       ordered,
@@ -48,40 +48,40 @@ async function crashedPoison(context: CaseContext, ordered: boolean): Promise<vo
       prefetch: PREFETCH,
       attempts: ATTEMPTS,
     });
-  const workers = await Promise.all(Array.from({ length: WORKERS }, employ));
-  let deaths = 0;
-  // Not counted by effects: some have two.
+  const workers = await Promise.all(Array.from({ length: WORKERS }, startWorker));
+  let crashes = 0;
+  // Not counted by effects: some messages have two.
   const others = (): boolean => context.ledger.verdict().lost.every((entry) => entry === `${orders.name}/${id}`);
-  const done = (): boolean => graves.messages.length > 0 && others();
+  const done = (): boolean => deadLetters.messages.length > 0 && others();
   while (!done()) {
     const dead = (): number => workers.findIndex((worker) => !worker.running);
-    await context.until("the poison to be buried, or to kill again", () => done() || dead() >= 0);
+    await context.until("the poison to be dead-lettered, or to kill again", () => done() || dead() >= 0);
     if (dead() < 0) continue;
-    assert.ok(++deaths <= MOST_DEATHS, `${deaths} workers were killed by one message\n${context.ledger.describe()}`);
+    assert.ok(++crashes <= MOST_CRASHES, `${crashes} workers were killed by one message\n${context.ledger.describe()}`);
     await workers[dead()]?.kill();
-    workers[dead()] = await employ();
+    workers[dead()] = await startWorker();
   }
   await drained(context, publisher, orders);
   for (const worker of workers) await worker.kill();
-  const found = await graves.all();
+  const found = await deadLetters.all();
   assert.deepEqual(
     [...new Set(found.map((message) => message.id))],
     [id],
-    "the poison, and nothing else, is dead-lettered",
+    "the dead letters are not exactly the poison",
   );
-  // A death between a copy and its ack leaves the message twice, under its id.
-  assert.ok(found.length <= deaths, `the poison is dead-lettered ${found.length} times after ${deaths} deaths`);
+  // A crash between a copy and its ack duplicates the message, with its id.
+  assert.ok(found.length <= crashes, `the poison is dead-lettered ${found.length} times after ${crashes} crashes`);
   for (const message of found) assert.equal(message.headers[HEADER.deadReason], "crashed");
   const starts = context.ledger.starts(orders.name, id);
-  // A death that comes before the broker counted the one before is not counted by it.
+  // Two crashes in quick succession can count as one.
   assert.ok(starts <= STARTS + PREFETCH, `the poison was started ${starts} times`);
   context.note(`${starts} starts, ${found.length} dead letters`);
-  // Each death may have taken with it what was done and not yet acked.
-  judge(context, { duplicates: deaths * PREFETCH });
+  // Each crash can lose the acks of handled messages.
+  judge(context, { duplicates: crashes * PREFETCH });
 }
 
-/** M of a queue fails once; everything else is in handlers whenever the broker goes. */
-async function nobodyBlamedForRestarts(context: CaseContext): Promise<void> {
+/** One message of each queue fails once; the others are in handlers whenever the broker restarts. */
+async function restartsAreNoCrashes(context: CaseContext): Promise<void> {
   if (!(await supports(context, "durable"))) return;
   const { restart, kill, losesInRestarts, recoveryMs = RECOVERY_MS } = context.harness;
   if (losesInRestarts !== undefined) return context.notApplicable(losesInRestarts);
@@ -127,17 +127,17 @@ async function nobodyBlamedForRestarts(context: CaseContext): Promise<void> {
     assert.deepEqual(
       dead.map(({ id, headers }) => `${id} ${headers[HEADER.deadReason]}`),
       [],
-      "a message is blamed for a restart of the broker",
+      "a message was dead-lettered for a restart of the broker",
     );
   }
   const most = Math.max(...[...attempts.values()].flat());
-  assert.ok(most <= 2, `attempt ${most} of a message that failed once at most`);
+  assert.ok(most <= 2, `attempt ${most} of a message that failed at most once`);
   const all = [...attempts.values()].reduce((sum, { length }) => sum + length, 0);
   context.note(`${all} starts`);
   judge(context, { duplicates: all });
 }
 
-/** After a crash the survivor handles what was in the hands of the dead one as anything else. */
+/** After a crash the survivor handles the crashed consumer's messages with full concurrency. */
 async function survivorStaysParallel(context: CaseContext): Promise<void> {
   if (!(await supports(context, "order"))) return;
   const processes = await processesOrEnd(context);
@@ -171,7 +171,7 @@ async function survivorStaysParallel(context: CaseContext): Promise<void> {
   judge(context, { duplicates: 4 * KEYS });
 }
 
-/** What one process writes to the log of a source every other one reads, and the logs of two sources are two. */
+/** All processes read what one process writes to the quarantine log of a source. Each source has another log. */
 async function sharedLog(context: CaseContext): Promise<void> {
   const [orders, others] = [context.queue("orders"), context.queue("others")];
   await context.started({ destinations: [orders, others] });
@@ -188,7 +188,7 @@ async function sharedLog(context: CaseContext): Promise<void> {
     last = await log.read();
     return wanted.every((record) => last.includes(record));
   };
-  // Where a broker hides from one reader what another one has in hand, they take turns.
+  // Some brokers hide from one reader what another one holds: they take turns.
   await context.until("both to read everything", async () =>
     (await Promise.all([one, other].map(readsAll))).every(Boolean),
   );
@@ -200,23 +200,27 @@ async function sharedLog(context: CaseContext): Promise<void> {
 export const crashes: readonly ConformanceCase[] = [
   {
     number: "28a",
-    title: "a poison that kills its process reaches the dead letters; others are unharmed",
+    title: "a poison that kills its process is dead-lettered; other messages are handled",
     timeoutMs: 300_000,
     run: (context) => crashedPoison(context, false),
   },
   {
     number: "28b",
-    title: "the same in order",
+    title: "the same on an ordered queue",
     timeoutMs: 300_000,
     run: (context) => crashedPoison(context, true),
   },
-  { number: "28c", title: "a crash leaves the survivor as parallel as before, in order", run: survivorStaysParallel },
+  {
+    number: "28c",
+    title: "after a crash, the survivor of an ordered queue keeps its concurrency",
+    run: survivorStaysParallel,
+  },
   {
     number: "28d",
-    title: "the broker restarts again and again while handlers run: nobody is blamed",
+    title: "restarts of the broker while handlers run count no attempt",
     timeoutMs: 600_000,
     alone: true,
-    run: nobodyBlamedForRestarts,
+    run: restartsAreNoCrashes,
   },
-  { number: "28e", title: "every process reads the quarantine log that others write", run: sharedLog },
+  { number: "28e", title: "all processes read the quarantine log", run: sharedLog },
 ];

@@ -14,10 +14,10 @@ import { works } from "./works.ts";
 async function competing(context: CaseContext): Promise<void> {
   const orders = context.queue("orders");
   const broker = await context.started({ destinations: [orders] });
-  // Every handler waits until each consumer has one running: so it is seen that all of them get a share.
+  // Handlers wait until each consumer has a message.
   if (context.harness.processes === undefined) {
     await competingBrokers(context, broker);
-    context.note("the consumers stand in one process: the harness has no others");
+    context.note("the consumers are in one process: the harness has no `processes`");
     return;
   }
   const { processes } = context.harness;
@@ -25,7 +25,7 @@ async function competing(context: CaseContext): Promise<void> {
     [1, 2, 3].map(() => WorkerProcess.consume(context, processes, { queue: orders.name, behaviour: "gate" })),
   );
   await sendAll(context, broker, orders, works(300));
-  await context.until("every process to have a share", () => workers.every(({ starts }) => starts > 0));
+  await context.until("every process to have a message", () => workers.every(({ starts }) => starts > 0));
   for (const worker of workers) worker.openGate();
   await judgeClean(context, broker, orders);
 }
@@ -42,7 +42,7 @@ async function competingBrokers(context: CaseContext, publisher: Broker): Promis
     await context.started({}, (one) => one.consume(orders, handler, { concurrency: 2, prefetch: { messages: 5 } }));
   }
   await sendAll(context, publisher, orders, works(300));
-  await context.until("every consumer to have a share", () => shares.every((share) => share > 0));
+  await context.until("every consumer to have a message", () => shares.every((share) => share > 0));
   gate.resolve();
   await judgeClean(context, publisher, orders);
 }
@@ -67,10 +67,10 @@ async function fanOut(context: CaseContext): Promise<void> {
   });
   await callers(100, 20, async (n) => mustSucceed(await publish(context, broker, first, ["shared", "alone"], { n })));
   await callers(50, 20, async (n) => mustSucceed(await publish(context, broker, second, ["shared"], { n })));
-  await context.until("both members of the subscription to have a share", () => shares.every((share) => share > 0));
+  await context.until("both consumers of the subscription to have an event", () => shares.every((share) => share > 0));
   gate.resolve();
   await allEffected(context);
-  // What went astray stands before these.
+  // Misrouted events come before these.
   mustSucceed(await publish(context, broker, first, ["shared", "alone"], { n: 100 }));
   mustSucceed(await publish(context, broker, second, ["shared"], { n: 50 }));
   await allEffected(context);
@@ -90,7 +90,7 @@ async function neverMissed(context: CaseContext): Promise<void> {
   const publishAll = (subscriptions: string[]): Promise<void> =>
     callers(50, 10, async (n) => mustSucceed(await publish(context, publisher, placed, subscriptions, { n })));
   await publishAll(["late"]);
-  // Declared by its own consumer: counts from the moment at which start() resolves.
+  // Its own consumer declares it: it gets events from the moment at which start() resolves.
   await context.started({}, (one) => one.subscribe(placed, "prompt", () => {}));
   await publishAll(["late", "prompt"]);
   await context.started({}, (one) => one.subscribe(placed, "late", () => {}));
@@ -133,7 +133,7 @@ async function manyDestinations(context: CaseContext): Promise<void> {
   await judgeClean(context, broker, ...queues);
 }
 
-/** Written out by hand: which of the filters take which routing key. */
+/** Which filters match which routing key. */
 const ROUTES: readonly (readonly [routingKey: string | undefined, filters: readonly string[]])[] = [
   ["geo.us.ny", ["#", "geo.us.*.#", "geo.#", "*.us.ny", "geo.us.ny"]],
   ["geo.us.ny.manhattan", ["#", "geo.us.*.#", "geo.#"]],
@@ -162,7 +162,7 @@ async function routingFilter(context: CaseContext): Promise<void> {
       mustSucceed(await publish(context, broker, places, names, { n }, options));
     }
   }
-  // The last one is for all of them: what matched wrongly stands before it.
+  // The last event matches all filters: wrongly matched events come before it.
   const all = [...FILTERS.map(nameOf), "unfiltered"];
   mustSucceed(await publish(context, broker, places, all, { n: 5 }, { routingKey: "geo.us.ny" }));
   await allEffected(context);
@@ -175,8 +175,8 @@ async function rewind(context: CaseContext): Promise<void> {
   const placed = context.topic("placed");
   const broker = await context.started({ destinations: [placed, subscription(placed, "first")] });
   await callers(20, 5, async (n) => mustSucceed(await publish(context, broker, placed, ["first"], { n })));
-  const lastOfTheOld = Date.now();
-  await context.until("the clock to move on", () => Date.now() > lastOfTheOld + 1);
+  const lastOldAt = Date.now();
+  await context.until("the clock to move on", () => Date.now() > lastOldAt + 1);
   const from = new Date();
   await callers(20, 5, async (n) => mustSucceed(await publish(context, broker, placed, ["first", "rewound"], { n })));
   await context.started({}, (one) => {
@@ -188,24 +188,24 @@ async function rewind(context: CaseContext): Promise<void> {
 }
 
 export const delivery: readonly ConformanceCase[] = [
-  { number: "6", title: "work queue: consumers in several processes, each message handled by one", run: competing },
+  { number: "6", title: "queue: consumers in several processes, one of them handles each message", run: competing },
   {
     number: "7",
-    title: "fan-out: every subscription gets all, its members share, topics are isolated",
+    title: "topic: every subscription gets all events, its consumers share them, topics are isolated",
     needsTopics: true,
     run: fanOut,
   },
   namesCase,
   {
     number: "8a",
-    title: "a subscription declared before a publish never misses it",
+    title: "a subscription misses no event that is published after its declaration",
     needsTopics: true,
     run: neverMissed,
   },
-  { number: "8b", title: "a later subscription gets old messages only where `replay` says so", run: oldMessages },
+  { number: "8b", title: "a later subscription gets old events only with the capability `rewind`", run: oldMessages },
   { number: "9a", title: "5,000 messages × 50 consumers", run: manyConsumers },
   { number: "9b", title: "20 destinations × 100 messages", run: manyDestinations },
-  { number: "10a", title: "routing filter: exactly the matching messages", needsTopics: true, run: routingFilter },
+  { number: "10a", title: "routing filter: exactly the matching events", needsTopics: true, run: routingFilter },
   { number: "10b", title: "rewind to a time", run: rewind },
   ...changedFilter,
 ];

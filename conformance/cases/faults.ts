@@ -27,7 +27,7 @@ async function brokerRestarts(context: CaseContext): Promise<void> {
   await context.until("a quarter to be confirmed", () => ledger.outcomes("confirmed") >= MESSAGES / 4);
   await restart();
   await context.until("work to resume", () => ledger.outcomes("confirmed") >= MESSAGES / 2, recoveryMs);
-  // The second time without warning, where the harness can.
+  // The second time with a kill, if the harness can.
   await (kill ?? restart)();
   await context.until("every publish to end", () => ledger.outcomes("pending") === 0, recoveryMs);
   await load;
@@ -36,7 +36,7 @@ async function brokerRestarts(context: CaseContext): Promise<void> {
     () => consuming.status().connected && publisher.status().connected,
     RECOVERY_MS,
   );
-  // Sent and handled by the same two brokers, which nobody has touched.
+  // The same two broker objects send and handle again.
   await sendAll(context, publisher, orders, works(100));
   await allEffected(context, recoveryMs);
   await drained(context, publisher, orders);
@@ -45,14 +45,14 @@ async function brokerRestarts(context: CaseContext): Promise<void> {
   const { recovered } = ledger.verdict();
   const confirmed = ledger.outcomes("confirmed");
   context.note(`${confirmed} confirmed, ${refused} refused, ${unknown} unknown, ${recovered.length} recovered`);
-  // At each restart: publishes sent again under their ids for want of an answer, and deliveries that the broker did not
-  // yet know as settled, of which there are never more than the prefetch.
+  // At each restart: unanswered publishes are sent again with their ids, and deliveries whose acks were lost, at most a
+  // prefetch, come again.
   judge(context, { duplicates: 2 * (PUBLISHERS + PREFETCH) });
-  assert.ok(ledger.outcomes("confirmed") >= MESSAGES / 2, "most publishes failed, where work should have resumed");
+  assert.ok(ledger.outcomes("confirmed") >= MESSAGES / 2, "most publishes failed after the restarts");
 }
 
-async function startsWhileAway(context: CaseContext): Promise<void> {
-  // What does not outlive a restart is in this process, and never away.
+async function startsWhileUnreachable(context: CaseContext): Promise<void> {
+  // An adapter that is not durable is in this process, and always reachable.
   if (!(await supports(context, "durable"))) return;
   const { restart, recoveryMs = RECOVERY_MS } = context.harness;
   if (restart === undefined) return context.notRun("the harness cannot restart the broker");
@@ -63,15 +63,15 @@ async function startsWhileAway(context: CaseContext): Promise<void> {
   try {
     await broker.start({ waitMs: recoveryMs });
   } finally {
-    // Whatever became of the start, the cases after this one need the broker.
+    // Later cases need the broker, even if this start failed.
     await restarting;
   }
-  // It may have been there before the restart: then it is there again by itself.
+  // The start may have come before the restart: then it reconnects.
   await context.until("work to be done", () => broker.status().connected, recoveryMs);
   await sendAll(context, broker, orders, works(10));
   await allEffected(context, recoveryMs);
   const tries = context.events.filter(({ type }) => type === "notice").length;
-  context.note(`${tries} tries in vain`);
+  context.note(`${tries} failed tries`);
 }
 
 async function killedMidHandler(context: CaseContext): Promise<void> {
@@ -84,35 +84,39 @@ async function killedMidHandler(context: CaseContext): Promise<void> {
   const busy = await WorkerProcess.consume(context, processes, order);
   const held = await WorkerProcess.consume(context, processes, { ...order, behaviour: "gate" });
   const load = sendAll(context, publisher, orders, works(1_000));
-  await context.until("one to be mid-handler and the other mid-stream", () => held.starts === 5 && busy.effects >= 50);
+  await context.until(
+    "one consumer to run handlers and the other to have handled 50",
+    () => held.starts === 5 && busy.effects >= 50,
+  );
   await Promise.all([busy.kill(), held.kill()]);
   await load;
   publisher.consume(orders, () => {});
   await allEffected(context);
   await drained(context, publisher, orders);
   assert.equal(held.effects, 0);
-  for (const [id] of held.attempts) assert.equal(context.ledger.effects(orders.name, id), 1, `${id} did not come back`);
+  for (const [id] of held.attempts)
+    assert.equal(context.ledger.effects(orders.name, id), 1, `${id} was not redelivered`);
   judge(context, { duplicates: prefetch });
 }
 
 export const faults: readonly ConformanceCase[] = [
   {
     number: "31",
-    title: "10,000 messages, 100 publishers, the broker restarted twice: nothing confirmed is lost",
+    title: "10,000 messages, 100 publishers, two restarts of the broker: no confirmed message is lost",
     timeoutMs: 600_000,
     alone: true,
     run: brokerRestarts,
   },
   {
     number: "31a",
-    title: "a start while the broker is restarted waits until it is there",
+    title: "a start with `waitMs` waits for a restarting broker",
     timeoutMs: 600_000,
     alone: true,
-    run: startsWhileAway,
+    run: startsWhileUnreachable,
   },
   {
     number: "32",
-    title: "SIGKILL a consumer mid-handler: all come back; duplicates ≤ in flight",
+    title: "SIGKILL of a consumer during handlers: all are redelivered; duplicates ≤ in flight",
     run: killedMidHandler,
   },
 ];

@@ -9,8 +9,8 @@ import { mustSucceed, send, sendAll } from "../publishing.ts";
 import { outgoing, Seam } from "../seam.ts";
 import { works } from "./works.ts";
 
-async function boundedWindow(context: CaseContext): Promise<void> {
-  await windowAtTheSeam(context);
+async function boundedPrefetch(context: CaseContext): Promise<void> {
+  await prefetchOfTheAdapter(context);
   const orders = context.queue("orders");
   const watched = watch(context.harness.adapter());
   const traffic = watched.traffic(orders.name);
@@ -30,11 +30,11 @@ async function boundedWindow(context: CaseContext): Promise<void> {
   consumer.setConcurrency(14);
   await context.until("14 handlers at once", () => running === 14);
   consumer.setConcurrency(2);
-  // Opened for one round: what was running ends, and the two that follow wait at the next gate.
+  // One round: the running handlers end, and the next two wait at the next gate.
   const round = gate;
   gate = Promise.withResolvers<void>();
   round.resolve();
-  await context.until("those of before to end", () => running === 2 && context.ledger.starts(orders.name) === 16);
+  await context.until("the 14 handlers to end", () => running === 2 && context.ledger.starts(orders.name) === 16);
   assert.equal(most, 14, "more handlers ran at once than were allowed");
   most = 0;
   gate.resolve();
@@ -43,8 +43,8 @@ async function boundedWindow(context: CaseContext): Promise<void> {
   assert.ok(traffic.mostUnsettled <= 20, `${traffic.mostUnsettled} unsettled deliveries in a prefetch of 20`);
 }
 
-/** The adapter's part: whatever prefetch is set, it is kept. */
-async function windowAtTheSeam(context: CaseContext): Promise<void> {
+/** The adapter never exceeds the prefetch. */
+async function prefetchOfTheAdapter(context: CaseContext): Promise<void> {
   const address: QueueAddress = { kind: "queue", name: context.name("seam") };
   const seam = await Seam.open(context.harness.adapter());
   context.cleanUp(() => seam.close());
@@ -58,13 +58,13 @@ async function windowAtTheSeam(context: CaseContext): Promise<void> {
     assert.ok(results.every((result) => result === "settled"));
   };
   await acked(0, 3);
-  await context.until("the room to be filled", () => inbox.messages.length >= 13);
+  await context.until("the prefetch to be filled again", () => inbox.messages.length >= 13);
   assert.equal(inbox.mostUnsettled, 10);
   inbox.receiver?.prefetch(0);
   await acked(3, 13);
   inbox.receiver?.prefetch(4);
   await context.until("the smaller prefetch to be filled", () => inbox.unsettled >= 4);
-  // Deliveries under way when the prefetch was closed may have added to those that were there, never to more than 10.
+  // Deliveries may have been on their way when the prefetch was set to 0, but never more than 10 in all.
   assert.ok(inbox.mostUnsettled <= 10, `${inbox.mostUnsettled} unsettled deliveries in a prefetch of 10`);
   let settled = 13;
   while (settled < ids.length) {
@@ -95,9 +95,9 @@ async function slowHandler(context: CaseContext): Promise<void> {
   await allEffected(context, slowMs() * 4 + context.patienceMs);
   await drained(context, rival, orders);
   judge(context);
-  assert.equal(context.ledger.starts(orders.name), 100, "messages were started again while they were slow");
+  assert.equal(context.ledger.starts(orders.name), 100, "messages were started again while their handlers ran");
   assert.ok(traffic.mostUnsettled <= 12, `${traffic.mostUnsettled} unsettled deliveries in a prefetch of 12`);
-  assert.equal(traffic.receivers, 1, "the consumer had to join again");
+  assert.equal(traffic.receivers, 1, "the consumer opened another receiver");
   assert.deepEqual(traffic.lost, [], "deliveries were lost while their handlers ran");
 }
 
@@ -116,7 +116,7 @@ async function pauseAndResume(context: CaseContext): Promise<void> {
     consumer.pause();
     const before = context.ledger.starts(orders.name);
     await sendAll(context, broker, orders, works(50));
-    // Had the paused one not stopped, it would have begun its messages before these, which were sent later.
+    // A consumer that is not paused would start its messages before these later ones.
     await sendAll(context, broker, beacon, works(20));
     await context.until("the beacon", () => context.ledger.effects(beacon.name) === 20 * round);
     assert.equal(context.ledger.starts(orders.name), before, "handlers were started on a paused consumer");
@@ -125,11 +125,11 @@ async function pauseAndResume(context: CaseContext): Promise<void> {
     await allEffected(context);
   }
   await judgeClean(context, broker, orders, beacon);
-  assert.equal(traffic.receivers, 1, "the paused consumer left, and joined again");
-  assert.equal(traffic.closed, 0, "the paused consumer left");
+  assert.equal(traffic.receivers, 1, "the paused consumer opened another receiver");
+  assert.equal(traffic.closed, 0, "the paused consumer closed its receiver");
 }
 
-async function pauseAndRelease(context: CaseContext): Promise<void> {
+async function pauseAndRequeue(context: CaseContext): Promise<void> {
   const orders = context.queue("orders");
   let gate = Promise.withResolvers<void>();
   const broker = context.broker();
@@ -140,22 +140,22 @@ async function pauseAndRelease(context: CaseContext): Promise<void> {
     await context.until("messages to wait in memory", () => consumer.status().waiting > 0);
     const before = consumer.status().requeued;
     consumer.pause({ requeue: true });
-    await context.until("what waits to be given back", () => {
+    await context.until("waiting messages to be requeued", () => {
       const { running, waiting, unsettled, requeued } = consumer.status();
       return waiting === 0 && unsettled === running && requeued > before;
     });
-    assert.equal(consumer.status().running, 2, "handlers that ran were to be left alone");
+    assert.equal(consumer.status().running, 2, "running handlers were stopped");
     const { promise, resolve } = gate;
     gate = Promise.withResolvers<void>();
     resolve();
     await promise;
-    await context.until("what ran to be settled", () => consumer.status().unsettled === 0);
+    await context.until("running handlers to be settled", () => consumer.status().unsettled === 0);
     assert.equal(context.ledger.starts(orders.name), 2 * round, "handlers were started on a paused consumer");
     consumer.resume();
   }
   gate.resolve();
   await judgeClean(context, broker, orders);
-  assert.equal(context.ledger.starts(orders.name), 60, "what was given back unstarted was started more than once");
+  assert.equal(context.ledger.starts(orders.name), 60, "a requeued message was started more than once");
 }
 
 const FULL = 10;
@@ -199,15 +199,18 @@ async function waitsForRoom(context: CaseContext): Promise<void> {
   const { publishing: status } = broker.status();
   await context.until("the callers to wait", () => broker.status().publishing.waiting === FULL * 2);
   assert.ok(status.messages <= FULL, `${status.messages} messages in a buffer of ${FULL}`);
-  assert.equal(settled, 0, "a send ended while the broker refused");
-  // Those waiting for room are the callers' own; the adapter has been given no more than the buffer holds.
-  assert.ok(new Set(refusing.handedOver).size <= FULL, `${refusing.handedOver.length} were handed over`);
+  assert.equal(settled, 0, "a send ended while the broker gave no answer");
+  // The adapter gets no more than the buffer holds; the callers wait with the rest.
+  assert.ok(
+    new Set(refusing.handedOver).size <= FULL,
+    `${refusing.handedOver.length} messages were given to the adapter`,
+  );
   refusing.release();
   for (const refusal of await Promise.all(sends)) mustSucceed(refusal);
   await judgeClean(context, broker, orders);
 }
 
-/** Handed over and never answered: `unconfirmed`. Still waiting for room: `timeout`. Neither waits for ever. */
+/** Given to the adapter without an answer: `unconfirmed`. Waiting for the buffer: `timeout`. */
 async function endsByItsDeadline(context: CaseContext): Promise<void> {
   const orders = context.queue("deadline");
   const refusing = holdConfirms(context.harness.adapter(), { swallow: true });
@@ -227,19 +230,19 @@ async function endsByItsDeadline(context: CaseContext): Promise<void> {
   mustSucceed(await send(context, broker, orders, { n: 1_000 }));
   await allEffected(context);
   await drained(context, broker, orders);
-  // What was given up as unconfirmed may have been sent more than once under its id.
+  // An unconfirmed message may have been sent more than once with its id.
   judge(context, { duplicates: refusing.handedOver.length });
 }
 
 export const flow: readonly ConformanceCase[] = [
   {
     number: "19",
-    title: "unsettled deliveries never exceed the prefetch; concurrency changed live",
-    run: boundedWindow,
+    title: "unsettled deliveries never exceed the prefetch; concurrency changes live",
+    run: boundedPrefetch,
   },
   { number: "20", title: "slow handler: bounded memory, no rebalance loop, no redelivery storm", run: slowHandler },
-  { number: "21a", title: "pause / resume keeps membership and loses nothing", run: pauseAndResume },
-  { number: "21b", title: "a pause that releases gives back what waits, and nothing else", run: pauseAndRelease },
+  { number: "21a", title: "pause and resume keep membership and lose nothing", run: pauseAndResume },
+  { number: "21b", title: "a pause with `requeue` gives back waiting messages only", run: pauseAndRequeue },
   {
     number: "22",
     title: "full publish buffer: `wait` waits, `fail` fails at once; memory stays bounded",

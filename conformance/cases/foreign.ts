@@ -7,15 +7,15 @@ import type { CaseContext } from "../context.ts";
 import { drained } from "../judge.ts";
 import { Seam } from "../seam.ts";
 
-/** Long enough to be delayed by the broker's own means. */
+/** Long enough to be delayed by the broker. */
 const RETRY_MS = 40;
 
-/** A message with all that others can give it fails, is tried again, becomes a dead letter and is sent back. */
+/** A message with all foreign properties fails, is retried, is dead-lettered and is replayed. */
 async function everything(context: CaseContext): Promise<void> {
   const { foreign, noNative } = context.harness;
   if (foreign === undefined) {
-    if (noNative === undefined) context.notRun("the harness has no other senders");
-    else context.notApplicable(`there are no other senders: ${noNative}`);
+    if (noNative === undefined) context.notRun("the harness has no `foreign`");
+    else context.notApplicable(`there are no foreign senders: ${noNative}`);
     return;
   }
   const orders = context.queue<unknown>("foreign");
@@ -27,25 +27,28 @@ async function everything(context: CaseContext): Promise<void> {
     if (seen.length === 2) return deadLetter("not here");
   };
   const broker = await context.started({}, (one) => one.consume(orders, handler, { retry }));
-  const graves = await context.deadLetters(orders);
+  const deadLetters = await context.deadLetters(orders);
   const address = { kind: "queue", name: orders.name } as const;
   const seam = await Seam.open(context.harness.adapter());
   context.cleanUp(() => seam.close());
   const sent = await foreign.send(orders.name);
-  await graves.until(1);
-  const [letter] = graves.messages;
-  assert.ok(letter !== undefined && letter.headers[HEADER.deadReason] === "rejected", "the dead letter says why");
+  await deadLetters.until(1);
+  const [letter] = deadLetters.messages;
+  assert.ok(
+    letter !== undefined && letter.headers[HEADER.deadReason] === "rejected",
+    "there is no dead letter of the reason rejected",
+  );
   await seam.confirmed(address, [sentBack(letter)]);
   await context.until("the message to be handled", () => seen.length === 3);
   await drained(context, broker, orders);
-  const what = ["as it was sent", "when it was tried again", "when it was sent back from the dead letters"];
+  const what = ["as sent", "in its retry", "in its replay"];
   for (const [index, { body, delivery, firstPublishedAt }] of seen.entries()) {
-    assert.deepEqual(foreign.read(delivery.native), sent, `what came with the message, ${what[index]}`);
+    assert.deepEqual(foreign.read(delivery.native), sent, `the foreign properties, ${what[index]}`);
     assert.deepEqual(body, seen[0]?.body);
     assert.equal(delivery.id, seen[0]?.delivery.id);
     assert.equal(delivery.key, seen[0]?.delivery.key);
     assert.deepEqual({ ...delivery.headers }, { ...seen[0]?.delivery.headers }, `the headers, ${what[index]}`);
-    assert.equal(firstPublishedAt, seen[0]?.firstPublishedAt, `the time of its publishing, ${what[index]}`);
+    assert.equal(firstPublishedAt, seen[0]?.firstPublishedAt, `firstPublishedAt, ${what[index]}`);
   }
   assert.deepEqual(
     seen.map(({ delivery }) => delivery.attempt),
@@ -53,13 +56,13 @@ async function everything(context: CaseContext): Promise<void> {
   );
 }
 
-/** As a replay makes it. */
+/** A dead letter as a replay sends it. */
 function sentBack(letter: IncomingMessage): OutgoingMessage {
   const { id, key, routingKey, body, contentType, priority = 0, foreign } = letter;
   const headers: Record<string, string> = Object.create(null);
   for (const name in letter.headers) {
-    const isOfItsLastLife = name.startsWith("anybroker-dead-") || name === HEADER.attempts;
-    if (!isOfItsLastLife) headers[name] = letter.headers[name] as string;
+    const isOfTheFailure = name.startsWith("anybroker-dead-") || name === HEADER.attempts;
+    if (!isOfTheFailure) headers[name] = letter.headers[name] as string;
   }
   headers[HEADER.replays] = "1";
   const [size, delayMs, ttlMs] = [body.length, 0, undefined];
@@ -68,6 +71,6 @@ function sentBack(letter: IncomingMessage): OutgoingMessage {
 
 export const foreignCase: ConformanceCase = {
   number: "5c",
-  title: "what another sender gave a message goes with its copies: retry, dead letter, replay",
+  title: "foreign properties stay on copies: retry, dead letter, replay",
   run: everything,
 };

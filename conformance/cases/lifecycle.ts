@@ -21,7 +21,7 @@ async function stopDrains(context: CaseContext): Promise<void> {
   const prepare = (one: Broker): void => {
     const handler = async ({ n }: Work): Promise<void> => {
       await gate.promise;
-      // What a running handler sends on is still taken.
+      // A running handler can still send.
       mustSucceed(await send(context, one, receipts, { n }));
     };
     one.consume(orders, handler, options);
@@ -40,7 +40,7 @@ async function stopDrains(context: CaseContext): Promise<void> {
   assert.equal(await codeOf("a send after the stop", broker.send(orders, { n: 1 })), "closed");
   assert.equal(context.ledger.starts(orders.name), 5, "handlers were started after stop()");
   assert.equal(context.ledger.effects(orders.name), 5, "stop() did not wait for the running handlers");
-  assert.equal(watched.traffic(orders.name).acked.length, 5, "stop() closed before what it had finished was settled");
+  assert.equal(watched.traffic(orders.name).acked.length, 5, "stop() closed before finished messages were settled");
   const heir = await context.started({}, (one) => {
     one.consume(orders, () => {});
     one.consume(receipts, () => {});
@@ -60,7 +60,7 @@ async function stopPastItsDeadline(context: CaseContext): Promise<void> {
         resolve();
       });
     });
-  // Every third fails when it is aborted, every third goes on for ever, every third has an outcome after all.
+  // When aborted, a third of the handlers rejects with the reason, a third never ends, a third throws another error.
   const handler = async ({ n }: Work, delivery: Delivery): Promise<void> => {
     await aborted(delivery);
     if (n % 3 === 0) throw delivery.signal.reason;
@@ -70,20 +70,20 @@ async function stopPastItsDeadline(context: CaseContext): Promise<void> {
   const retry = { attempts: 1 };
   const options = { concurrency: 6, retry };
   const broker = await context.started({}, (one) => one.consume(orders, handler, options));
-  const graves = await context.deadLetters(orders);
+  const deadLetters = await context.deadLetters(orders);
   await sendAll(context, broker, orders, works(12));
   await context.until("six handlers to run", () => context.ledger.starts(orders.name) === 6);
   let stopped = false;
   void broker.stop({ timeoutMs: 100 }).then(() => {
     stopped = true;
   });
-  await context.until("stop() to end in spite of handlers that do not", () => stopped);
+  await context.until("stop() to end although handlers do not", () => stopped);
   assert.equal(reasons.length, 6, "not every running handler was aborted");
   for (const reason of reasons) assert.ok(isMessagingError(reason), "the signal's reason is no MessagingError");
-  // With a single attempt allowed, an abort that counted as a failed one would have ended in the dead letters.
+  // With one attempt, an abort that counts as a failure would dead-letter the message.
   const heir = await context.started({}, (one) => one.consume(orders, () => {}, { retry }));
   await judgeClean(context, heir, orders);
-  assert.deepEqual(await graves.all(), [], "an aborted message was dead-lettered");
+  assert.deepEqual(await deadLetters.all(), [], "an aborted message was dead-lettered");
 }
 
 async function startsAgain(context: CaseContext): Promise<void> {
@@ -100,14 +100,14 @@ async function startsAgain(context: CaseContext): Promise<void> {
     await broker.stop();
     await broker.start();
   }
-  // A stop that overtakes a start leaves nothing behind, and the next start works.
+  // A stop during a start closes everything, and the next start works.
   await broker.stop();
   const starting = broker.start().catch((error: unknown) => {
     if (!isMessagingError(error)) throw error;
   });
   await broker.stop();
   await starting;
-  assert.equal(broker.status().connected, false, "a connection outlived the stop that overtook its start");
+  assert.equal(broker.status().connected, false, "a connection is left after a stop during the start");
   await broker.start();
   await sendAll(context, broker, orders, works(20));
   await judgeClean(context, broker, orders);
@@ -118,7 +118,7 @@ async function stopMidPublish(context: CaseContext): Promise<void> {
   const held = holdConfirms(context.harness.adapter());
   const broker = await context.started({ destinations: [orders] }, () => {}, held.adapter);
   const early = Promise.all(works(100).map((work) => send(context, broker, orders, work)));
-  await context.until("some to be with the broker", () => held.answered.length > 0);
+  await context.until("the broker to confirm some", () => held.answered.length > 0);
   const stopping = broker.stop({ timeoutMs: context.patienceMs });
   const late = Promise.all(works(20).map((work) => send(context, broker, orders, work)));
   held.release();
@@ -127,7 +127,7 @@ async function stopMidPublish(context: CaseContext): Promise<void> {
   for (const refusal of await early) mustSucceed(refusal);
   for (const refusal of await late) if (refusal !== undefined) assert.equal(refusal.code, "closed");
   assert.equal((await send(context, broker, orders, { n: 1 }))?.code, "closed");
-  // In the midst of a stream, stopped without a pause: some are confirmed and some refused; all of it must be true.
+  // A stop during a stream of sends: some are confirmed, some refused, and each report has to be true.
   const streaming = await context.started({ destinations: [orders] });
   const stream = callers(2_000, 50, (n) => send(context, streaming, orders, { n }));
   await context.until("the stream to flow", () => context.ledger.outcomes("confirmed") > 300);
@@ -153,7 +153,7 @@ async function comeAndGo(context: CaseContext): Promise<void> {
     const broker = await context.started({}, (one) => one.consume(orders, handler, options), watched.adapter);
     return async () => {
       if (context.random() < 0.7) return broker.stop();
-      // A crash: the adapter is gone under its engine. What still comes while it closes may be handled, and not be settled.
+      // A crash: the adapter closes under its engine. Messages may be handled meanwhile, and not be settled.
       mayDuplicate += prefetch;
       await watched.adapter.close();
     };
@@ -165,7 +165,7 @@ async function comeAndGo(context: CaseContext): Promise<void> {
     await members.shift()?.();
     members.push(await member());
     const progressed = (): boolean => context.ledger.effects(orders.name) > before || before >= total;
-    await context.until("progress after a change of members", progressed);
+    await context.until("progress after a change of consumers", progressed);
   }
   await load;
   await allEffected(context);
@@ -178,14 +178,14 @@ export const lifecycle: readonly ConformanceCase[] = [
   { number: "23a", title: "stop drains", run: stopDrains },
   {
     number: "23b",
-    title: "stop past its deadline: handlers aborted, their messages come back",
+    title: "stop past its deadline: handlers are aborted, their messages redelivered",
     run: stopPastItsDeadline,
   },
-  { number: "24a", title: "start after stop; racing stops", run: startsAgain },
-  { number: "24b", title: "stop mid-publish: every promise settles truthfully", run: stopMidPublish },
+  { number: "24a", title: "start after stop; concurrent stops", run: startsAgain },
+  { number: "24b", title: "stop during sends: every promise settles with the truth", run: stopMidPublish },
   {
     number: "25",
-    title: "consumers join and leave under load: nothing lost, duplicates bounded, progress",
+    title: "consumers join and leave under load: no loss, bounded duplicates, progress",
     run: comeAndGo,
   },
 ];

@@ -12,11 +12,11 @@ import { supports } from "../refusals.ts";
 const MESSAGES = 8;
 const OPTIONS = { retry: { attempts: 2, delay: { firstMs: 20, factor: 1 } } };
 
-/** A queue, or a subscription of a topic, that another could be taken for. */
+/** A queue or subscription whose name resembles another. */
 interface Party {
   readonly of: Queue<Work> | Topic<Work>;
   readonly subscription: string | undefined;
-  /** The ids that were sent there, and those that came to its handler. */
+  /** The ids sent to it, and the ids its handler got. */
   readonly sent: Set<string>;
   readonly seen: Set<string>;
 }
@@ -28,7 +28,7 @@ const party = (of: Party["of"], subscription?: string): Party => ({
   seen: new Set(),
 });
 
-/** Each would be the other, on some broker, if names were put together or changed without care. */
+/** Pairs that would have the same name on some broker if names were joined or replaced carelessly. */
 function lookAlikes(context: CaseContext): readonly (readonly [Party, Party])[] {
   const [queue, topic] = [context.queue.bind(context), context.topic.bind(context)];
   return [
@@ -41,8 +41,8 @@ function lookAlikes(context: CaseContext): readonly (readonly [Party, Party])[] 
   ];
 }
 
-/** Nobody knows what other processes declare, so nothing of theirs may have a name that is ours too. */
-async function toldApart(context: CaseContext): Promise<void> {
+/** A process does not know what others declare, so names must never collide. */
+async function separate(context: CaseContext): Promise<void> {
   if (!(await supports(context, "fanOut"))) return;
   const pairs = lookAlikes(context);
   const [ones, others] = [pairs.map(([one]) => one), pairs.map(([, other]) => other)];
@@ -51,7 +51,7 @@ async function toldApart(context: CaseContext): Promise<void> {
     ...ones.map((one) => [processes[0], one] as const),
     ...others.map((one) => [processes[1], one] as const),
   ];
-  const graves = await Promise.all(
+  const deadLetters = await Promise.all(
     all.map(([, { of, subscription = "" }]) =>
       of.kind === "queue" ? context.deadLetters(of) : context.deadLetters(of, subscription),
     ),
@@ -60,21 +60,21 @@ async function toldApart(context: CaseContext): Promise<void> {
   for (const [index, [broker, one]] of all.entries()) {
     const { of, subscription, sent, seen } = one;
     const what = subscription === undefined ? `${of.kind} ${of.name}` : `subscription ${subscription} of ${of.name}`;
-    await graves[index]?.until(1);
+    await deadLetters[index]?.until(1);
     const source = addressName(workAddress(of.name, subscription));
     await context.until(`all messages of ${what}`, () => context.ledger.effects(source) >= MESSAGES - 1);
     await drained(context, broker, of, subscription);
-    assert.deepEqual([...seen].sort(), [...sent].sort(), `to ${what} came messages of another`);
-    // A copy whose confirmation was late may be there twice, under one id.
-    const dead = new Set((await graves[index]?.all())?.map(({ id }) => id));
+    assert.deepEqual([...seen].sort(), [...sent].sort(), `${what} got messages of another`);
+    // A copy whose confirm was late may be stored twice, with one id.
+    const dead = new Set((await deadLetters[index]?.all())?.map(({ id }) => id));
     const own = [...dead].filter((id) => sent.has(id));
-    assert.equal(own.length, 1, `not just the one that fails is in the dead letters of ${what}`);
-    assert.equal(dead.size, 1, `in the dead letters of ${what} are some of another`);
+    assert.equal(own.length, 1, `the dead letters of ${what} are not exactly the message that always fails`);
+    assert.equal(dead.size, 1, `the dead letters of ${what} contain messages of another`);
   }
   judge(context);
 }
 
-/** A broker object, which stands for a process, with handlers of some. Every message fails once, and the first always. */
+/** A broker object, which represents a process, with handlers. Every message fails once, and the first always. */
 function consuming(context: CaseContext, parties: readonly Party[]): Promise<Broker> {
   return context.started({}, (broker) => {
     for (const { of, subscription, seen } of parties) {
@@ -106,7 +106,7 @@ async function sendTo(
 
 export const namesCase: ConformanceCase = {
   number: "7b",
-  title: "destinations of two processes never share a name: each message, retry and dead letter stays where it belongs",
+  title: "destinations of two processes never share a name; messages, retries and dead letters stay apart",
   needsTopics: true,
-  run: toldApart,
+  run: separate,
 };

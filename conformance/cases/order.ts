@@ -13,7 +13,7 @@ interface Step {
   readonly n: number;
 }
 
-/** Demands that the messages of each key are handled one after another, in the order of their sending. */
+/** Checks that the messages of each key are handled one after another, in sending order. */
 class OrderCheck {
   readonly #done = new Map<string, number>();
   readonly #running = new Set<string>();
@@ -21,12 +21,12 @@ class OrderCheck {
 
   begin({ key, n }: Step): void {
     const expected = this.#done.get(key) ?? 0;
-    if (n !== expected) this.violations.push(`${key}: ${n} began where ${expected} was due`);
+    if (n !== expected) this.violations.push(`${key}: ${n} began, ${expected} was expected`);
     if (this.#running.has(key)) this.violations.push(`${key}: ${n} began while another was running`);
     this.#running.add(key);
   }
 
-  /** The attempt ended; its message is done, or due again. */
+  /** An attempt ended. `done`: the message was handled. */
   end({ key, n }: Step, done: boolean): void {
     this.#running.delete(key);
     if (done) this.#done.set(key, n + 1);
@@ -51,7 +51,7 @@ async function perKeyOrder(context: CaseContext): Promise<void> {
     await context.started({}, (one) => one.consume(steps, handler, options));
   }
   const broker = await context.started({ destinations: [steps] });
-  // Each key has one caller, which does not wait for one confirm before it hands over the next.
+  // Each key has one caller, which sends the next message before the confirm of the last one.
   await callers(10, 10, async (index) => {
     const sends = Array.from({ length: 30 }, (_, n) => send(context, broker, steps, { key: `k${index}`, n }));
     for (const refusal of await Promise.all(sends)) mustSucceed(refusal);
@@ -67,7 +67,7 @@ async function orderUnderRetry(context: CaseContext): Promise<void> {
   const failures: number[] = [];
   const handler = (step: Step, delivery: Delivery): void => {
     check.begin(step);
-    // Held by its own failures until every other key is through, and once more for each later message.
+    // The first fails until all other keys are finished, each later one fails once.
     const waits = step.key === "failing" && (step.n === 0 ? !othersDone() : delivery.attempt === 1);
     check.end(step, !waits);
     if (!waits) return;
@@ -90,41 +90,46 @@ async function orderUnderRetry(context: CaseContext): Promise<void> {
   assert.deepEqual([...new Set(failures)], [0, 1, 2, 3, 4], "a later message failed before an earlier one");
 }
 
-/** Between two attempts of a message lies more time than the broker lets anybody hold one without doing something for it. */
-async function longRest(context: CaseContext): Promise<void> {
+/** The delay between two attempts is longer than the broker lets a consumer hold a delivery without renewing it. */
+async function longBlockingRetry(context: CaseContext): Promise<void> {
   if (!(await supports(context, "order"))) return;
   const steps = context.queue<Step>("steps", { ordered: true, key: ({ key }) => key });
   const { holding, sessionMs = 0 } = context.harness;
   const watched = watch(holding?.adapter() ?? context.leasing());
   const traffic = watched.traffic(steps.name);
-  const restMs = (): number => Math.ceil(1.5 * Math.max(holding?.longestMs ?? 0, sessionMs, traffic.leaseMs ?? 0, 400));
+  const delayMs = (): number =>
+    Math.ceil(1.5 * Math.max(holding?.longestMs ?? 0, sessionMs, traffic.leaseMs ?? 0, 400));
   const check = new OrderCheck();
   const attempts: number[] = [];
   let dueAt = 0;
   let earlyMs = 0;
   const handler = (step: Step, { attempt }: Delivery): ReturnType<typeof retryLater> | undefined => {
     check.begin(step);
-    const rests = step.key === "resting" && step.n === 0;
-    if (rests) attempts.push(attempt);
-    check.end(step, !rests || attempts.length > 1);
-    if (!rests) return;
+    const fails = step.key === "waiting" && step.n === 0;
+    if (fails) attempts.push(attempt);
+    check.end(step, !fails || attempts.length > 1);
+    if (!fails) return;
     earlyMs = dueAt - performance.now();
     if (attempts.length > 1) return;
-    dueAt = performance.now() + restMs();
-    return retryLater({ afterMs: restMs() });
+    dueAt = performance.now() + delayMs();
+    return retryLater({ afterMs: delayMs() });
   };
   const broker = await context.started({}, (one) => one.consume(steps, handler, { concurrency: 4 }), watched.adapter);
   const sendKey = async (key: string, count: number): Promise<void> => {
     const sends = Array.from({ length: count }, (_, n) => send(context, broker, steps, { key, n }));
     for (const refusal of await Promise.all(sends)) mustSucceed(refusal);
   };
-  await sendKey("resting", 5);
+  await sendKey("waiting", 5);
   await context.until("the first attempt", () => attempts.length > 0);
   await sendKey("other", 10);
-  await context.until("the other key to pass", () => check.finished("other") === 10);
-  assert.equal(check.finished("resting"), 0, "a key did not wait for its own");
-  await context.until("the rest to end", () => check.finished("resting") === 5, restMs() + context.patienceMs);
-  assert.deepEqual(attempts, [1, 2], "the attempts of the message that rested");
+  await context.until("the other key to be handled", () => check.finished("other") === 10);
+  assert.equal(check.finished("waiting"), 0, "a later message of the key did not wait");
+  await context.until(
+    "the waiting key to be handled",
+    () => check.finished("waiting") === 5,
+    delayMs() + context.patienceMs,
+  );
+  assert.deepEqual(attempts, [1, 2], "the attempts of the message that waited");
   assert.ok(earlyMs <= 0, `it came ${earlyMs.toFixed(1)} ms before it was due`);
   await judgeClean(context, broker, steps);
   assert.deepEqual(check.violations, []);
@@ -150,7 +155,7 @@ async function hotKey(context: CaseContext): Promise<void> {
   await context.until("the hot key to be held", () => context.ledger.starts(steps.name) === 1);
   const others = Array.from({ length: 20 }, (_, index) => `k${index}`);
   await Promise.all(others.map((key) => sendKey(key, 5)));
-  await context.until("the other keys to pass", () => others.every((key) => check.finished(key) === 5));
+  await context.until("the other keys to be handled", () => others.every((key) => check.finished(key) === 5));
   assert.equal(check.finished("hot"), 0);
   gate.resolve();
   await judgeClean(context, broker, steps);
@@ -210,9 +215,9 @@ const ROUNDS = 6;
 const CONCURRENCY = 4;
 
 export const order: readonly ConformanceCase[] = [
-  { number: "16", title: "per-key order with several consumers, with mixed handler times", run: perKeyOrder },
-  { number: "17a", title: "order under retry: a key waits for its own, others pass", run: orderUnderRetry },
-  { number: "17b", title: "a rest that is longer than a delivery may be held", run: longRest },
+  { number: "16", title: "order per key with several consumers and mixed handler times", run: perKeyOrder },
+  { number: "17a", title: "a blocking retry blocks its key only", run: orderUnderRetry },
+  { number: "17b", title: "a blocking retry longer than the broker's limit for a delivery", run: longBlockingRetry },
   { number: "17c", title: "order over stops and lost connections", run: orderOverStops },
-  { number: "18", title: "a hot key does not stall the rest", run: hotKey },
+  { number: "18", title: "a hot key does not stall other keys", run: hotKey },
 ];

@@ -16,12 +16,12 @@ class PoisonError extends Error {
   override readonly name = "PoisonError";
 }
 
-/** A message that fails every time, one that is refused outright, and many that stand beside them. */
+/** A message that always fails, one that its handler dead-letters, and many others. */
 export async function poison(context: CaseContext): Promise<void> {
   const { withoutTopics } = context.harness;
   await onAQueue(context);
   if (withoutTopics === undefined) await onASubscription(context);
-  else context.note(`a subscription was not tried: ${withoutTopics}`);
+  else context.note(`a subscription was not tested: ${withoutTopics}`);
 }
 
 async function onAQueue(context: CaseContext): Promise<void> {
@@ -32,16 +32,16 @@ async function onAQueue(context: CaseContext): Promise<void> {
     if (body.poison) throw new PoisonError(`bad ${"x".repeat(5_000)}`);
   };
   const broker = await context.started({}, (one) => one.consume(orders, handler, { retry: POLICY }));
-  const graves = await context.deadLetters(orders);
+  const deadLetters = await context.deadLetters(orders);
   const before = Date.now();
   const options = { headers: HEADERS, key: "k1" };
   mustSucceed(await send(context, broker, orders, { n: 0, poison: true }, { ...options, id: failing }));
   mustSucceed(await send(context, broker, orders, { n: 1 }, { ...options, id: refused }));
   await sendAll(context, broker, orders, works(50));
-  await context.until("the others to pass", () => context.ledger.effects(orders.name) === 50);
-  await graves.until(2);
+  await context.until("the others to be handled", () => context.ledger.effects(orders.name) === 50);
+  await deadLetters.until(2);
   await drained(context, broker, orders);
-  const dead = await graves.all();
+  const dead = await deadLetters.all();
   assert.deepEqual(dead.map(({ id }) => id).sort(), [failing, refused].sort());
   for (const message of dead) {
     checkHeaders(message, { origin: ["queue", orders.name], before });
@@ -51,11 +51,11 @@ async function onAQueue(context: CaseContext): Promise<void> {
       message.id === failing ? { n: 0, poison: true } : { n: 1 },
     );
   }
-  const [buried, rejected] = [failing, refused].map((id) => dead.find((message) => message.id === id)?.headers ?? {});
-  assert.equal(buried?.[HEADER.deadReason], "attempts");
-  assert.equal(buried?.[HEADER.deadAttempts], String(ATTEMPTS));
-  assert.equal(buried?.[HEADER.deadErrorClass], "PoisonError");
-  assert.match(buried?.[HEADER.deadError] ?? "", /^bad x+/);
+  const [failed, rejected] = [failing, refused].map((id) => dead.find((message) => message.id === id)?.headers ?? {});
+  assert.equal(failed?.[HEADER.deadReason], "attempts");
+  assert.equal(failed?.[HEADER.deadAttempts], String(ATTEMPTS));
+  assert.equal(failed?.[HEADER.deadErrorClass], "PoisonError");
+  assert.match(failed?.[HEADER.deadError] ?? "", /^bad x+/);
   assert.equal(rejected?.[HEADER.deadReason], "rejected");
   assert.match(rejected?.[HEADER.deadError] ?? "", /an order needs a total/);
   assert.equal(context.ledger.starts(orders.name, failing), ATTEMPTS);
@@ -75,20 +75,20 @@ async function onASubscription(context: CaseContext): Promise<void> {
     one.subscribe(placed, "billing", failing, { retry: POLICY });
     one.subscribe(placed, "audit", () => {});
   });
-  const graves = await context.deadLetters(placed, "billing");
+  const deadLetters = await context.deadLetters(placed, "billing");
   const others = await context.deadLetters(placed, "audit");
   const both = ["billing", "audit"];
   mustSucceed(await publish(context, broker, placed, both, { n: 0, poison: true }, { id, headers: HEADERS }));
   await callers(20, 5, async (n) => mustSucceed(await publish(context, broker, placed, both, { n })));
-  await graves.until(1);
-  await context.until("the others to pass", () => context.ledger.effects(`${placed.name}..billing`) === 20);
+  await deadLetters.until(1);
+  await context.until("the others to be handled", () => context.ledger.effects(`${placed.name}..billing`) === 20);
   await drained(context, broker, placed, "billing");
-  const [message, ...more] = await graves.all();
+  const [message, ...more] = await deadLetters.all();
   assert.ok(message !== undefined && more.length === 0 && message.id === id);
   checkHeaders(message, { origin: ["subscription", placed.name, "billing"], before });
   assert.equal(context.ledger.starts(`${placed.name}..billing`, id), ATTEMPTS);
   await allEffected(context);
-  assert.deepEqual(await others.all(), [], "another subscription's dead letters hold it");
+  assert.deepEqual(await others.all(), [], "it is also in another subscription's dead letters");
   judge(context);
 }
 

@@ -13,7 +13,7 @@ import { works } from "./works.ts";
 
 const ONCE = { attempts: 1 };
 const HEADERS = { colour: "blue", city: "Oslo" };
-/** Far longer than a case may take: a stop that waits for it fails. */
+/** Longer than any case: a stop that waits for it fails. */
 const FOREVER_MS = 3_600_000;
 
 function failOnPoison({ poison }: Work): void {
@@ -36,18 +36,22 @@ async function headersAreCut(context: CaseContext): Promise<void> {
   const refusal: Refusal = ({ kind }, { headers }) =>
     kind === "dead-letters" && headers.colour !== undefined ? "too-large" : undefined;
   const { broker } = await startRefused(context, refusal, (one) => one.consume(orders, failOnPoison, { retry: ONCE }));
-  const graves = await context.deadLetters(orders);
+  const deadLetters = await context.deadLetters(orders);
   const id = context.id();
   mustSucceed(await send(context, broker, orders, { n: 0, poison: true }, { id, headers: HEADERS }));
   await sendAll(context, broker, orders, works(20));
-  await graves.until(1);
+  await deadLetters.until(1);
   await drained(context, broker, orders);
-  const [message, ...more] = await graves.all();
-  assert.ok(message !== undefined && more.length === 0 && message.id === id, "it is not in the dead letters, once");
+  const [message, ...more] = await deadLetters.all();
+  assert.ok(
+    message !== undefined && more.length === 0 && message.id === id,
+    "it is not in the dead letters exactly once",
+  );
   assert.deepEqual(bodyOf(message), { n: 0, poison: true });
   const { headers } = message;
   assert.equal(headers.colour, undefined);
-  for (const name of Object.keys(HEADERS)) assert.ok(headers[HEADER.cut]?.includes(name), `"${name}" was cut unsaid`);
+  for (const name of Object.keys(HEADERS))
+    assert.ok(headers[HEADER.cut]?.includes(name), `the cut of "${name}" is not recorded`);
   assert.equal(headers[HEADER.deadReason], "attempts");
   assert.equal(headers[HEADER.deadAttempts], "1");
   await allEffected(context);
@@ -61,7 +65,7 @@ async function bodyDoesNotFit(context: CaseContext): Promise<void> {
   const { broker, refusing } = await startRefused(context, refusal, (one) => {
     consumer = one.consume(orders, failOnPoison, { retry: ONCE, concurrency: 2, prefetch: { messages: 5 } });
   });
-  const graves = await context.deadLetters(orders);
+  const deadLetters = await context.deadLetters(orders);
   const ids = Array.from({ length: 6 }, () => context.id());
   for (const id of ids) {
     mustSucceed(await send(context, broker, orders, { n: 0, poison: true }, { id, headers: HEADERS }));
@@ -74,12 +78,16 @@ async function bodyDoesNotFit(context: CaseContext): Promise<void> {
     refusing.allow();
     consumer?.resume();
   }
-  await graves.until(6);
+  await deadLetters.until(6);
   await drained(context, broker, orders);
-  const dead = await graves.all();
-  assert.deepEqual(dead.map((message) => message.id).sort(), [...ids].sort(), "not each is in the dead letters, once");
+  const dead = await deadLetters.all();
+  assert.deepEqual(
+    dead.map((message) => message.id).sort(),
+    [...ids].sort(),
+    "the dead letters are not exactly these messages",
+  );
   for (const letter of dead) {
-    const message = await graves.original(letter);
+    const message = await deadLetters.original(letter);
     assert.deepEqual(bodyOf(message), { n: 0, poison: true });
     for (const [name, value] of Object.entries(HEADERS)) assert.equal(message.headers[name], value);
   }
@@ -96,7 +104,7 @@ async function nothingTakesIt(context: CaseContext): Promise<void> {
   for (const id of ids) mustSucceed(await send(context, first.broker, orders, { n: 0, poison: true }, { id }));
   await sendAll(context, first.broker, orders, works(20));
   await parked(context, first.broker, ids);
-  // A stop gives them back, and waits for none.
+  // A stop requeues them, and does not wait.
   await first.broker.stop({ timeoutMs: FOREVER_MS });
   let consumer: { resume(): void } | undefined;
   const second = await startRefused(context, refusal, (one) => {
@@ -105,13 +113,17 @@ async function nothingTakesIt(context: CaseContext): Promise<void> {
   await parked(context, second.broker, ids);
   second.refusing.allow();
   consumer?.resume();
-  const graves = await context.deadLetters(orders);
-  await graves.until(6);
+  const deadLetters = await context.deadLetters(orders);
+  await deadLetters.until(6);
   await drained(context, second.broker, orders);
   const [status] = second.broker.status().consumers;
   assert.deepEqual([status?.parked, status?.state, status?.error], [0, "running", undefined]);
-  const dead = await graves.all();
-  assert.deepEqual(dead.map((message) => message.id).sort(), [...ids].sort(), "not each is in the dead letters, once");
+  const dead = await deadLetters.all();
+  assert.deepEqual(
+    dead.map((message) => message.id).sort(),
+    [...ids].sort(),
+    "the dead letters are not exactly these messages",
+  );
   judge(context);
 }
 
@@ -126,17 +138,17 @@ async function parked(
   await allEffected(context, undefined, ids);
   const { state, error, unsettled } = status() ?? {};
   assert.equal(state, "stalled");
-  assert.equal(error?.code, code, "the consumer does not say why it is stalled");
+  assert.equal(error?.code, code, "the consumer does not report why it is stalled");
   assert.ok((unsettled ?? 0) >= ids.length, "a parked message was settled");
   for (const id of ids) {
     assert.ok(
       context.events.some((event) => event.type === "parked" && event.id === id),
-      `no event says that ${id} is parked`,
+      `no event reports that ${id} is parked`,
     );
   }
 }
 
-async function keysGoOn(context: CaseContext): Promise<void> {
+async function keysContinue(context: CaseContext): Promise<void> {
   if (!(await supports(context, "order"))) return;
   const steps = context.queue("steps", { ordered: true, key: ({ n }: Work) => `key-${n % 5}` });
   let code: ReturnType<Refusal> = "too-large";
@@ -150,19 +162,19 @@ async function keysGoOn(context: CaseContext): Promise<void> {
   const { broker, refusing } = await startRefused(context, refusal, (one) => {
     consumer = one.consume(steps, handler, { retry: ONCE });
   });
-  const graves = await context.deadLetters(steps);
+  const deadLetters = await context.deadLetters(steps);
   const [moved, waiting] = [context.id(), context.id()];
   const { withoutOwnDeadLettering } = context.harness;
   if (withoutOwnDeadLettering === undefined) {
-    // What no copy takes leaves its key behind it free.
+    // A message that the broker moves does not block its key.
     mustSucceed(await send(context, broker, steps, { n: 0, poison: true }, { id: moved }));
     await sendAll(context, broker, steps, works(10));
-    await graves.until(1);
+    await deadLetters.until(1);
     await context.until("all others to be handled", () => handled.length === 10);
   } else {
-    context.note(`only what is parked: ${withoutOwnDeadLettering}`);
+    context.note(`only parking was tested: ${withoutOwnDeadLettering}`);
   }
-  // What is parked keeps its key waiting, and no other.
+  // A parked message blocks its key, and no other.
   code = "unauthorized";
   handled.length = 0;
   mustSucceed(await send(context, broker, steps, { n: 0, poison: true }, { id: waiting }));
@@ -172,18 +184,18 @@ async function keysGoOn(context: CaseContext): Promise<void> {
   assert.deepEqual(
     handled.filter((n) => n % 5 === 0),
     [],
-    "the key of a parked message went on",
+    "the key of a parked message continued",
   );
   refusing.allow();
   consumer?.resume();
-  await graves.until(withoutOwnDeadLettering === undefined ? 2 : 1);
-  await context.until("its key to go on", () => handled.length === 10);
+  await deadLetters.until(withoutOwnDeadLettering === undefined ? 2 : 1);
+  await context.until("its key to continue", () => handled.length === 10);
   await drained(context, broker, steps);
-  await graves.all();
+  await deadLetters.all();
   judge(context);
 }
 
-async function retriesRest(context: CaseContext): Promise<void> {
+async function retriesBlock(context: CaseContext): Promise<void> {
   const orders = context.queue("orders");
   const attempts: number[] = [];
   const early: number[] = [];
@@ -205,22 +217,34 @@ async function retriesRest(context: CaseContext): Promise<void> {
   await sendAll(context, broker, orders, works(20));
   await judgeClean(context, broker, orders);
   assert.deepEqual(attempts, [1, 2, 3]);
-  assert.deepEqual(early, [], "an attempt came early");
+  assert.deepEqual(early, [], "an attempt was early");
   assert.equal(refusing.refused(), 2);
 }
 
 export const refusedCopies: readonly ConformanceCase[] = [
   {
     number: "30a",
-    title: "a dead letter too large with its headers is made without them, and says so",
+    title: "a dead letter that is too large loses headers, and records which",
     run: headersAreCut,
   },
   {
     number: "30b",
-    title: "a body that no copy takes: the broker's own means take it, or it is parked, and others pass",
+    title: "a body too large for any copy: the broker moves the message, or it is parked; others are handled",
     run: bodyDoesNotFit,
   },
-  { number: "30c", title: "what nothing takes is parked: others pass, and a stop does not wait", run: nothingTakesIt },
-  { number: "30d", title: "in order: keys go on behind what was moved, and beside what is parked", run: keysGoOn },
-  { number: "30e", title: "a retry that cannot be copied rests here: never early, and others pass", run: retriesRest },
+  {
+    number: "30c",
+    title: "a dead letter that is always refused is parked: others are handled, and a stop does not wait",
+    run: nothingTakesIt,
+  },
+  {
+    number: "30d",
+    title: "in order: a moved message does not block its key; a parked one blocks only its key",
+    run: keysContinue,
+  },
+  {
+    number: "30e",
+    title: "a refused retry copy becomes a blocking retry: never early, and others are handled",
+    run: retriesBlock,
+  },
 ];

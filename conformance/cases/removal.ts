@@ -13,19 +13,19 @@ import { existing, nothingNewExists } from "../existing.ts";
 import { failureOf } from "../refusals.ts";
 import { outgoing, Seam } from "../seam.ts";
 
-/** A queue, and a topic with a subscription where there are topics. */
-interface Things {
+/** A queue, and a topic with a subscription if there are topics. */
+interface Resources {
   readonly topology: Topology;
-  /** Where messages stand. */
+  /** The addresses that store messages. */
   readonly places: readonly Address[];
-  /** What messages are sent to. */
+  /** The addresses for sending. */
   readonly targets: readonly (QueueAddress | TopicAddress)[];
 }
 
 async function removal(context: CaseContext): Promise<void> {
-  if (context.harness.adapter().remove === undefined) return context.refused("removing: the adapter has no `remove`");
-  const kept = things(context, "kept");
-  const doomed = things(context, "doomed");
+  if (context.harness.adapter().remove === undefined) return context.refused("the adapter has no `remove`");
+  const kept = resources(context, "kept");
+  const doomed = resources(context, "doomed");
   const others = await opened(context);
   await others.declare(kept.topology);
   await fill(context, others, kept);
@@ -35,14 +35,14 @@ async function removal(context: CaseContext): Promise<void> {
   await fill(context, maker, doomed);
   await maker.close();
 
-  // One that has declared none of it.
+  // Another adapter, which has declared nothing.
   const remover = await opened(context);
   await remove(remover.adapter, doomed.topology);
   for (const place of doomed.places) await gone(context, remover, place);
   for (const target of doomed.targets) await refused(context, remover, target);
   await nothingNewExists(context, before);
   await remove(remover.adapter, doomed.topology);
-  await remove(remover.adapter, things(context, "never").topology);
+  await remove(remover.adapter, resources(context, "never").topology);
   for (const place of kept.places) await holds(context, others, place, 1);
 
   const again = await opened(context);
@@ -53,7 +53,7 @@ async function removal(context: CaseContext): Promise<void> {
   if (context.harness.withoutTopics !== undefined) context.note(`only queues: ${context.harness.withoutTopics}`);
 }
 
-function things(context: CaseContext, name: string): Things {
+function resources(context: CaseContext, name: string): Resources {
   const queue: QueueAddress = { kind: "queue", name: context.name(`${name}-orders`) };
   const topic: TopicAddress = { kind: "topic", name: context.name(`${name}-placed`) };
   const subscription: SubscriptionDeclaration = {
@@ -81,8 +81,8 @@ async function opened(context: CaseContext): Promise<Seam> {
   return seam;
 }
 
-/** Puts one message everywhere. */
-async function fill(context: CaseContext, seam: Seam, { places, targets }: Things): Promise<void> {
+/** Sends one message to each address. */
+async function fill(context: CaseContext, seam: Seam, { places, targets }: Resources): Promise<void> {
   for (const target of targets) await seam.confirmed(target, [outgoing({ id: context.id() })]);
   for (const place of places) {
     if (place.kind === "dead-letters") await seam.confirmed(place, [outgoing({ id: context.id() })]);
@@ -91,23 +91,23 @@ async function fill(context: CaseContext, seam: Seam, { places, targets }: Thing
 }
 
 async function remove(adapter: Adapter, topology: Topology): Promise<void> {
-  if (adapter.remove === undefined) throw new Error("asked for before");
+  if (adapter.remove === undefined) throw new Error("the adapter has no remove");
   await adapter.remove(topology);
 }
 
-/** What is removed may be seen for a moment longer. */
+/** Waits, because some brokers show a removed resource for a moment. */
 async function gone(context: CaseContext, seam: Seam, place: Address): Promise<void> {
   let last = "";
   const missing = async (): Promise<boolean> => {
     const failure = await failureOf(seam.adapter.depth(place));
-    last = failure === undefined ? "stands" : failure.message;
+    last = failure === undefined ? "it exists" : failure.message;
     return failure?.code === "not-found";
   };
   const where = describeAddress(place);
   try {
-    await context.until(`${where} to be gone`, missing);
+    await context.until(`${where} not to exist`, missing);
   } catch (cause) {
-    throw new Error(`${where} was removed, and is not gone: ${last}`, { cause });
+    throw new Error(`${where} was removed, and still exists: ${last}`, { cause });
   }
 }
 
@@ -118,18 +118,18 @@ async function refused(context: CaseContext, seam: Seam, target: QueueAddress | 
     last = result?.status === "rejected" ? result.error.code : String(result?.status);
     return last !== "confirmed";
   });
-  assert.equal(last, "not-found", `sending to ${describeAddress(target)}, which is removed`);
+  assert.equal(last, "not-found", `sending to the removed ${describeAddress(target)}`);
 }
 
 async function holds(context: CaseContext, seam: Seam, place: Address, count: number): Promise<void> {
   let last = "";
-  const so = async (): Promise<boolean> => {
+  const hasCount = async (): Promise<boolean> => {
     const { ready } = await seam.adapter.depth(place);
     last = `${ready} ready`;
     return ready === count;
   };
   try {
-    await context.until(`${count} messages at ${describeAddress(place)}`, so);
+    await context.until(`${count} messages at ${describeAddress(place)}`, hasCount);
   } catch (cause) {
     throw new Error(`${describeAddress(place)} does not hold ${count}: ${last}`, { cause });
   }
@@ -137,7 +137,7 @@ async function holds(context: CaseContext, seam: Seam, place: Address, count: nu
 
 export const removalCase: ConformanceCase = {
   number: "38",
-  title: "what is removed is gone with its messages, others are untouched, and it can be declared again",
+  title: "removal deletes only what was declared, with its messages; it can be declared again",
   alone: true,
   run: removal,
 };

@@ -22,12 +22,12 @@ async function immediate(context: CaseContext): Promise<void> {
   };
   const policy = { attempts: 4, delay: { firstMs: 0 } };
   const broker = await context.started({}, (one) => one.consume(orders, handler, { retry: policy }));
-  const graves = await context.deadLetters(orders);
+  const deadLetters = await context.deadLetters(orders);
   await sendAll(context, broker, orders, works(50));
   await judgeClean(context, broker, orders);
   assert.equal(attempts.size, 50);
   for (const each of attempts.values()) assert.deepEqual(each, [1, 2, 3, 4]);
-  assert.deepEqual(await graves.all(), [], "a message that succeeded at its last attempt was dead-lettered");
+  assert.deepEqual(await deadLetters.all(), [], "a message that succeeded at its last attempt was dead-lettered");
 }
 
 async function neverEarly(context: CaseContext): Promise<void> {
@@ -72,14 +72,14 @@ async function countOverRestarts(context: CaseContext): Promise<void> {
   const id = context.id();
   const { processes } = context.harness;
   const attempts: number[] = [];
-  // Copies come when nobody takes them for one who died.
+  // Longer than the broker delivers to a dead consumer.
   const retryMs = 400 + 2 * (context.harness.abandonedMs ?? 0);
   const policy = { attempts: 6, delay: { firstMs: retryMs, factor: 1, jitter: 0 } };
   if (processes !== undefined) {
     const order = { queue: orders.name, behaviour: "throw", attempts: 6, retryMs } as const;
     const worker = await WorkerProcess.consume(context, processes, order);
     mustSucceed(await send(context, publisher, orders, { n: 1 }, { id }));
-    await context.until("a failed attempt whose copy is settled", () => worker.acked.has(id));
+    await context.until("a failed attempt, copied and acked", () => worker.acked.has(id));
     await worker.kill();
     attempts.push(...(worker.attempts.get(id) ?? []));
   } else {
@@ -91,7 +91,7 @@ async function countOverRestarts(context: CaseContext): Promise<void> {
     mustSucceed(await send(context, publisher, orders, { n: 1 }, { id }));
     await context.until("two failed attempts", () => attempts.length >= 2);
     await before.stop();
-    context.note("the restart is of a broker object: the harness has no processes");
+    context.note("a broker object was restarted: the harness has no `processes`");
   }
   const failed = attempts.length;
   const handler = (_: Work, { attempt }: Delivery): void => {
@@ -100,7 +100,7 @@ async function countOverRestarts(context: CaseContext): Promise<void> {
   };
   await context.started({}, (one) => one.consume(orders, handler, { retry: policy }));
   await judgeClean(context, publisher, orders);
-  // Whoever was killed may have been at the next attempt by then, which is begun again.
+  // The killed worker may have started the next attempt, which then starts again.
   const counted = attempts.filter((attempt, index) => index !== failed || attempt !== attempts[index - 1]);
   assert.deepEqual(
     counted,
@@ -109,7 +109,7 @@ async function countOverRestarts(context: CaseContext): Promise<void> {
   );
 }
 
-async function retryStaysHome(context: CaseContext): Promise<void> {
+async function retryStaysInSubscription(context: CaseContext): Promise<void> {
   const placed = context.topic("placed");
   const broker = await context.started({}, (one) => {
     one.subscribe(
@@ -120,25 +120,25 @@ async function retryStaysHome(context: CaseContext): Promise<void> {
       },
       { retry: { delay: { firstMs: 10 } } },
     );
-    one.subscribe(placed, "calm", () => {});
+    one.subscribe(placed, "other", () => {});
   });
-  for (let n = 0; n < 20; n++) mustSucceed(await publish(context, broker, placed, ["failing", "calm"], { n }));
+  for (let n = 0; n < 20; n++) mustSucceed(await publish(context, broker, placed, ["failing", "other"], { n }));
   await allEffected(context);
   await drained(context, broker, placed, "failing");
-  await drained(context, broker, placed, "calm");
+  await drained(context, broker, placed, "other");
   judge(context);
   assert.equal(context.ledger.starts(`${placed.name}..failing`), 60);
-  assert.equal(context.ledger.starts(`${placed.name}..calm`), 20, "the retry of one subscription was seen by another");
+  assert.equal(context.ledger.starts(`${placed.name}..other`), 20, "another subscription got the retry");
 }
 
 async function postponed(context: CaseContext): Promise<void> {
   const orders = context.queue("orders");
-  const lined = context.queue("lined", { ordered: true, key: ({ n }) => `key-${n % 3}` });
+  const inOrder = context.queue("in-order", { ordered: true, key: ({ n }) => `key-${n % 3}` });
   const due = new Map<string, number>();
   const early: string[] = [];
   const attempts = new Set<number>();
   const starts = new Map<string, number>();
-  // More often than there are attempts.
+  // Postpones more often than the retry policy has attempts.
   const handler = (_: Work, { id, attempt }: Delivery): ReturnType<typeof postpone> | undefined => {
     const earlyMs = (due.get(id) ?? 0) - performance.now();
     if (earlyMs > 0) early.push(`${id} by ${earlyMs.toFixed(1)} ms`);
@@ -149,17 +149,17 @@ async function postponed(context: CaseContext): Promise<void> {
     due.set(id, performance.now() + 120);
     return postpone({ afterMs: 120 });
   };
-  const queues = context.capabilities.order.support === "unsupported" ? [orders] : [orders, lined];
+  const queues = context.capabilities.order.support === "unsupported" ? [orders] : [orders, inOrder];
   const broker = await context.started({}, (one) => {
     for (const each of queues) one.consume(each, handler, { retry: { attempts: 2 } });
   });
-  const graves = await Promise.all(queues.map((each) => context.deadLetters(each)));
+  const deadLetters = await Promise.all(queues.map((each) => context.deadLetters(each)));
   for (const each of queues) await sendAll(context, broker, each, works(20));
   await judgeClean(context, broker, ...queues);
   assert.deepEqual(early, [], "postponed messages came before they were due");
-  assert.deepEqual([...attempts], [1], "to postpone a message used up an attempt");
+  assert.deepEqual([...attempts], [1], "postponing used an attempt");
   for (const each of queues) assert.equal(context.ledger.starts(each.name), 80);
-  for (const reader of graves) assert.deepEqual(await reader.all(), [], "what was only postponed was dead-lettered");
+  for (const reader of deadLetters) assert.deepEqual(await reader.all(), [], "a postponed message was dead-lettered");
 }
 
 interface Refused {
@@ -168,7 +168,7 @@ interface Refused {
   readonly watched: Watched<unknown>;
 }
 
-/** A consumer to whom the dead letters are closed. */
+/** A consumer whose copies to the dead letters are refused. */
 async function startRefused(context: CaseContext, orders: Queue<Work>): Promise<Refused> {
   const refusing = refuseSends(context.harness.adapter(), ({ kind }) => kind === "dead-letters");
   const watched = watch(refusing.adapter);
@@ -180,7 +180,7 @@ async function startRefused(context: CaseContext, orders: Queue<Work>): Promise<
   return { broker, refusing, watched };
 }
 
-/** The message stays where it was. */
+/** Checks that the original stays unsettled. */
 async function staysUnsettled(context: CaseContext, orders: Queue<Work>, refused: Refused, id: string): Promise<void> {
   const { unsettled } = refused.watched.traffic(orders.name);
   const before = refused.refusing.refused();
@@ -199,7 +199,7 @@ async function staysUnsettled(context: CaseContext, orders: Queue<Work>, refused
 async function copyFails(context: CaseContext): Promise<void> {
   const orders = context.queue("orders");
   const id = context.id();
-  // The first one crashes while its copies are refused: the message must still be there for the second.
+  // The first consumer crashes while its copies are refused. The second one has to get the message.
   const first = await startRefused(context, orders);
   mustSucceed(await send(context, first.broker, orders, { n: 0, poison: true }, { id }));
   await staysUnsettled(context, orders, first, id);
@@ -213,21 +213,21 @@ async function copyFails(context: CaseContext): Promise<void> {
   await drained(context, second.broker, orders);
   await second.broker.stop();
   const [message, ...more] = await reader.all();
-  assert.ok(message?.id === id && more.length === 0, "the message is not in the dead letters, once");
+  assert.ok(message?.id === id && more.length === 0, "the message is not in the dead letters exactly once");
   judge(context);
 }
 
 export const retry: readonly ConformanceCase[] = [
-  { number: "26a", title: "immediate retries, attempt count", run: immediate },
+  { number: "26a", title: "immediate retries count their attempts", run: immediate },
   { number: "26b", title: "delayed retries are never early", run: neverEarly },
-  { number: "26c", title: "a process restart in between keeps the count", run: countOverRestarts },
-  { number: "26d", title: "the retry of one subscription is no other's", needsTopics: true, run: retryStaysHome },
-  { number: "26e", title: "what is postponed comes again, never early, and no attempt is used up", run: postponed },
+  { number: "26c", title: "the count survives a restart of the process", run: countOverRestarts },
+  { number: "26d", title: "a retry stays in its subscription", needsTopics: true, run: retryStaysInSubscription },
+  { number: "26e", title: "a postponed message comes again, never early, and uses no attempt", run: postponed },
   {
     number: "27",
-    title: "poison: at most `attempts` starts, then dead-lettered with everything; others pass",
+    title: "poison: at most `attempts` starts, then dead-lettered with all its data; others are handled",
     run: poison,
   },
   ...crashes,
-  { number: "29", title: "the copy to the dead letters fails: the original stays unsettled", run: copyFails },
+  { number: "29", title: "a failed dead-letter copy: the original stays unsettled", run: copyFails },
 ];

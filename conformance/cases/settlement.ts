@@ -58,20 +58,20 @@ async function settledTwice(context: CaseContext): Promise<void> {
   assert.ok(first !== undefined && second !== undefined && third !== undefined);
   assert.deepEqual(await inbox.settle([first], "ack"), ["settled"]);
   assert.deepEqual(await inbox.settle([first], "ack"), ["fenced"], "a second ack");
-  assert.deepEqual(await inbox.settle([first], "requeue"), ["fenced"], "a release after the ack");
+  assert.deepEqual(await inbox.settle([first], "requeue"), ["fenced"], "a requeue after the ack");
   assert.deepEqual(await inbox.settle([second], "requeue"), ["settled"]);
   await arrived(inbox, 4);
   const again = inbox.messages[3];
   assert.ok(again !== undefined);
-  assert.equal(again.id, second.id, "what was released did not come again");
-  assert.deepEqual(await inbox.settle([second], "ack"), ["fenced"], "an ack by the old delivery");
+  assert.equal(again.id, second.id, "the requeued message was not redelivered");
+  assert.deepEqual(await inbox.settle([second], "ack"), ["fenced"], "an ack of the old delivery");
   assert.deepEqual(await inbox.settle([again], "ack"), ["settled"]);
   await inbox.receiver?.close();
   await inbox.receiver?.close();
   assert.deepEqual(await inbox.settle([third], "ack"), ["fenced"], "an ack after the close");
   const later = await seam.receive(address, { prefetch: 10, ordered: false });
   await arrived(later, 1);
-  assert.equal(later.messages[0]?.id, third.id, "what was unsettled at the close did not come again");
+  assert.equal(later.messages[0]?.id, third.id, "the message that was unsettled at the close was not redelivered");
   if (later.receiver?.leaseMs !== undefined) await lateByLease(context, later);
   assert.deepEqual(await later.settle(later.messages.slice(-1), "ack"), ["settled"]);
   await context.until("the queue to be empty", async () => {
@@ -80,11 +80,11 @@ async function settledTwice(context: CaseContext): Promise<void> {
   });
 }
 
-/** A lease that nobody extends runs out: the message comes again, and its first delivery settles nothing more. */
+/** A lease that is not extended ends: the message is redelivered, and its first delivery cannot settle it. */
 async function lateByLease(context: CaseContext, inbox: Inbox): Promise<void> {
   const { leaseMs = 0 } = inbox.receiver ?? {};
   const patienceMs = leaseMs * 2 + context.patienceMs;
-  await context.until("the message after its lease", () => inbox.messages.length === 2, patienceMs);
+  await context.until("the message to be redelivered after its lease", () => inbox.messages.length === 2, patienceMs);
   const [late] = inbox.messages;
   assert.ok(late !== undefined);
   assert.deepEqual(await inbox.receiver?.extend([late.token]), [false], "a lost lease was extended");
@@ -130,18 +130,18 @@ async function keepsItsLease(context: CaseContext): Promise<void> {
     const patienceMs = leaseMs * 4 + context.patienceMs;
     if (body.n === 0) await context.until("2.5 leases", () => performance.now() - begin > leaseMs * 2.5, patienceMs);
     if (body.n !== 1) return;
-    await context.until("the shorter to be acked", () => traffic.acked.includes(long), patienceMs);
+    await context.until("the shorter handler's message to be acked", () => traffic.acked.includes(long), patienceMs);
     const before = extensions(longer);
     await context.until("two more extensions", () => extensions(longer) >= before + 2, patienceMs);
   };
-  // Two at once, both taken by the long ones: the others wait in memory meanwhile, and their leases run too.
+  // The long handlers use the whole concurrency. The other messages wait in memory, and their leases run too.
   const options = { concurrency: 2, prefetch: { messages: 10 } };
   const broker = await context.started({}, (one) => one.consume(orders, handler, options), watched.adapter);
   const all = works(8);
   await sendAll(context, broker, orders, all.slice(0, 2), (index) => ({ id: ids[index] ?? "" }));
   await context.until("both long handlers to run", () => context.ledger.starts(orders.name) === 2);
   await sendAll(context, broker, orders, all.slice(2), (index) => ({ id: ids[index + 2] ?? "" }));
-  assert.notEqual(traffic.leaseMs, undefined, "the capability lease is declared, and the receiver has no leaseMs");
+  assert.notEqual(traffic.leaseMs, undefined, "the adapter declares leases, but its receiver has no leaseMs");
   const rival = await context.started({}, (one) => one.consume(orders, () => {}));
   const patienceMs = (traffic.leaseMs ?? 0) * 10 + context.patienceMs;
   await allEffected(context, patienceMs);
@@ -183,28 +183,32 @@ async function undecodable(context: CaseContext): Promise<void> {
     await seam.confirmed({ kind: "queue", name: orders.name }, [outgoing({ id, body, headers: { colour: "blue" } })]);
     context.ledger.ended(id, "confirmed");
   }
-  const graves = await context.deadLetters(orders);
+  const deadLetters = await context.deadLetters(orders);
   broker.consume(orders, () => {}, { retry: { attempts: 3, delay: { firstMs: 0 } } });
   await sendAll(context, broker, orders, works(20));
-  await context.until("the good ones to be handled", () => context.ledger.effects(orders.name) === 20);
-  await graves.until(bad.size);
+  await context.until("the valid messages to be handled", () => context.ledger.effects(orders.name) === 20);
+  await deadLetters.until(bad.size);
   await drained(context, broker, orders);
-  const dead = await graves.all();
-  assert.deepEqual(dead.map(({ id }) => id).sort(), [...bad.keys()].sort(), "each is dead-lettered once, and no other");
+  const dead = await deadLetters.all();
+  assert.deepEqual(
+    dead.map(({ id }) => id).sort(),
+    [...bad.keys()].sort(),
+    "the dead letters are not exactly the invalid messages",
+  );
   for (const message of dead) {
     assert.equal(message.headers[HEADER.deadReason], "invalid");
     assert.equal(message.headers.colour, "blue");
     assert.ok(Buffer.from(message.body).equals(bad.get(message.id) ?? Buffer.alloc(0)), "the body was changed");
-    assert.equal(context.ledger.starts(orders.name, message.id), 0, "a handler was given what is invalid");
+    assert.equal(context.ledger.starts(orders.name, message.id), 0, "a handler got an invalid message");
   }
   judge(context);
 }
 
 export const settlement: readonly ConformanceCase[] = [
-  { number: "11a", title: "failed → redelivered, `attempt` rises by one", run: redelivered },
-  { number: "11b", title: "ack twice is safe; a late ack is a no-op", run: settledTwice },
-  { number: "12", title: "a handler's changes to headers do not leak into the next attempt", run: noLeak },
-  { number: "13", title: "fail M, ack M+1, crash: M comes back", run: failedBeforeAcked },
-  { number: "14", title: "a handler longer than the lease keeps it; extension ends at settlement", run: keepsItsLease },
-  { number: "15", title: "undecodable, invalid: dead-lettered once, no loop", run: undecodable },
+  { number: "11a", title: "a failed message is redelivered, `attempt` rises by one", run: redelivered },
+  { number: "11b", title: "a second or late ack does nothing", run: settledTwice },
+  { number: "12", title: "a handler's header changes do not leak into the next attempt", run: noLeak },
+  { number: "13", title: "fail M, ack M+1, crash: M is redelivered", run: failedBeforeAcked },
+  { number: "14", title: "a handler longer than its lease keeps it; extensions end at settlement", run: keepsItsLease },
+  { number: "15", title: "undecodable and invalid messages are dead-lettered once", run: undecodable },
 ];

@@ -16,8 +16,8 @@ import { type Inbox, outgoing, Seam } from "../seam.ts";
 
 const SENT = 20;
 
-/** What a watcher was shown, and told. */
-class Sight implements Watcher {
+/** Records the calls of a watcher. */
+class RecordingWatcher implements Watcher {
   readonly messages: IncomingMessage[] = [];
   readonly ends: MessagingError[] = [];
 
@@ -32,7 +32,7 @@ class Sight implements Watcher {
 
 async function watching(context: CaseContext): Promise<void> {
   const adapter = context.harness.adapter();
-  if (adapter.watch === undefined) return context.refused("watching: the adapter has no `watch`");
+  if (adapter.watch === undefined) return context.refused("the adapter has no `watch`");
   const { withoutTopics } = context.harness;
   const watcher = await Seam.open(adapter);
   context.cleanUp(() => watcher.close());
@@ -57,10 +57,10 @@ async function topicWatched(context: CaseContext, watcher: Seam): Promise<void> 
     seam,
     watcher,
     of: placed,
-    takers: subscriptions.map(({ address }) => address),
+    receivers: subscriptions.map(({ address }) => address),
     subscriptions,
   });
-  await lonely(context, seam, watcher);
+  await unsubscribed(context, seam, watcher);
 }
 
 async function queueWatched(context: CaseContext, watcher: Seam): Promise<void> {
@@ -68,92 +68,99 @@ async function queueWatched(context: CaseContext, watcher: Seam): Promise<void> 
   const seam = await Seam.open(context.harness.adapter());
   context.cleanUp(() => seam.close());
   await seam.declare({ queues: [{ address: orders, ordered: false, priorities: 1 }] });
-  const refusal = await failureOf(watchOf(watcher.adapter, orders, new Sight()).then((end) => end()));
-  if (refusal === undefined) return watched(context, { seam, watcher, of: orders, takers: [orders] });
-  assert.equal(refusal.code, "unsupported", `watching a queue failed otherwise: ${refusal.message}`);
-  assert.ok(refusal.message.includes(describeAddress(orders)), `no word of which queue: ${refusal.message}`);
-  // To refuse is to have taken nothing.
+  const refusal = await failureOf(watchOf(watcher.adapter, orders, new RecordingWatcher()).then((end) => end()));
+  if (refusal === undefined) return watched(context, { seam, watcher, of: orders, receivers: [orders] });
+  assert.equal(refusal.code, "unsupported", `watching a queue failed with another error: ${refusal.message}`);
+  assert.ok(refusal.message.includes(describeAddress(orders)), `the error does not name the queue: ${refusal.message}`);
+  // A refused watch took no message.
   const ids = [context.id(), context.id()];
   await seam.confirmed(
     orders,
     ids.map((id) => outgoing({ id })),
   );
-  await takenBy(context, seam, orders, ids);
+  await receivesAll(context, seam, orders, ids);
   context.note("refused as declared: watching queues");
 }
 
 interface Scene {
-  /** The process that declared what is watched, and sends to it. */
+  /** The process that declared the destination, and sends to it. */
   readonly seam: Seam;
-  /** Another process, which declared nothing. */
+  /** The watching process, which declared nothing. */
   readonly watcher: Seam;
   readonly of: QueueAddress | TopicAddress;
-  /** Everybody who is to get all of it. */
-  readonly takers: readonly Source[];
+  /** The sources that have to get all messages. */
+  readonly receivers: readonly Source[];
   readonly subscriptions?: readonly SubscriptionDeclaration[];
 }
 
-async function watched(context: CaseContext, { seam, watcher, of, takers, subscriptions = [] }: Scene): Promise<void> {
+async function watched(
+  context: CaseContext,
+  { seam, watcher, of, receivers, subscriptions = [] }: Scene,
+): Promise<void> {
   const past = outgoing({ id: context.id() });
   await seam.confirmed(of, [past]);
   const before = await existing(context);
-  const sight = new Sight();
-  const end = await watchOf(watcher.adapter, of, sight);
+  const seen = new RecordingWatcher();
+  const end = await watchOf(watcher.adapter, of, seen);
   const shown = Array.from({ length: SENT }, (_, n) => message(context.id(), n));
   for (const one of shown) await seam.confirmed(of, [one]);
-  await context.until("the watcher to see what was sent", () => sight.messages.length >= SENT);
+  await context.until("the watcher to see every message", () => seen.messages.length >= SENT);
   await end();
   const missing = { ...of, name: context.name(`missing-${of.kind}`) };
   assert.equal(
-    await codeOf("watching what does not stand", watchOf(watcher.adapter, missing, new Sight())),
+    await codeOf("watching a missing destination", watchOf(watcher.adapter, missing, new RecordingWatcher())),
     "not-found",
   );
   await nothingNewExists(context, before);
   const unseen = outgoing({ id: context.id() });
   await seam.confirmed(of, [unseen]);
   const ids = [past, ...shown, unseen].map(({ id }) => id);
-  for (const taker of takers) {
-    const subscription = subscriptions.find(({ address }) => address === taker);
-    await takenBy(context, seam, taker, ids, subscription);
+  for (const receiver of receivers) {
+    const subscription = subscriptions.find(({ address }) => address === receiver);
+    await receivesAll(context, seam, receiver, ids, subscription);
   }
-  // What had not been sent yet, and what was sent behind the end, is not shown; the rest once and as it is.
+  // Messages from before the watch and after its end are not shown. All others are, once and unchanged.
   assert.deepEqual(
-    sight.messages.map(({ id }) => id).sort(),
+    seen.messages.map(({ id }) => id).sort(),
     shown.map(({ id }) => id).sort(),
-    `what was seen of ${describeAddress(of)}`,
+    `the messages seen at ${describeAddress(of)}`,
   );
-  for (const seen of sight.messages) {
-    const sent = shown.find(({ id }) => id === seen.id);
-    const { key, headers, body } = seen;
+  for (const one of seen.messages) {
+    const sent = shown.find(({ id }) => id === one.id);
+    const { key, headers, body } = one;
     assert.deepEqual(
       { key, n: headers.n, body: text(body) },
       { key: sent?.key, n: sent?.headers.n, body: text(sent?.body) },
     );
-    assert.equal(seen.token, undefined, "what is watched has no token, for it is nobody's to settle");
+    assert.equal(one.token, undefined, "a watched message has a token");
   }
-  assert.deepEqual(sight.ends, [], "the watcher was told of an end that it asked for, or that never came");
+  assert.deepEqual(seen.ends, [], "the watcher got an end that was not a failure");
 }
 
-/** Where nobody subscribes, a watcher that left something behind would go on taking the events. */
-async function lonely(context: CaseContext, seam: Seam, watcher: Seam): Promise<void> {
+/** Without a subscription, anything that a watcher leaves behind would still get the events. */
+async function unsubscribed(context: CaseContext, seam: Seam, watcher: Seam): Promise<void> {
   const { cannotTellUnroutable } = context.harness;
   if (cannotTellUnroutable !== undefined) return;
-  const lonely: TopicAddress = { kind: "topic", name: context.name("lonely") };
-  await seam.declare({ topics: [{ address: lonely, ordered: false }] });
-  const end = await watchOf(watcher.adapter, lonely, new Sight());
+  const topic: TopicAddress = { kind: "topic", name: context.name("unsubscribed") };
+  await seam.declare({ topics: [{ address: topic, ordered: false }] });
+  const end = await watchOf(watcher.adapter, topic, new RecordingWatcher());
   await end();
-  const [result] = await seam.send(lonely, [outgoing({ id: context.id() })]);
+  const [result] = await seam.send(topic, [outgoing({ id: context.id() })]);
   const code = result?.status === "rejected" ? result.error.code : result?.status;
-  assert.equal(code, "unroutable", "somebody takes the events of a topic that was watched and has no subscription");
+  assert.equal(code, "unroutable", "the ended watch left something that gets the topic's events");
 }
 
-async function watchOf(adapter: Adapter, of: QueueAddress | TopicAddress, sight: Sight): Promise<() => Promise<void>> {
-  if (adapter.watch === undefined) throw new Error("asked for before");
-  return adapter.watch(of, sight);
+async function watchOf(
+  adapter: Adapter,
+  of: QueueAddress | TopicAddress,
+  watcher: RecordingWatcher,
+): Promise<() => Promise<void>> {
+  if (adapter.watch === undefined) throw new Error("the adapter has no watch");
+  return adapter.watch(of, watcher);
 }
 
-/** Takes what stands at a source: exactly these. */
-async function takenBy(
+/** Receives and acks everything at a source, which has to be exactly these ids. */
+async function receivesAll(
   context: CaseContext,
   seam: Seam,
   from: Source,
@@ -163,7 +170,11 @@ async function takenBy(
   const options = { prefetch: 100, ordered: false, ...(subscription === undefined ? {} : { subscription }) };
   const inbox: Inbox = await seam.receive(from, options);
   await context.until(`everything at ${describeAddress(from)}`, () => inbox.messages.length >= ids.length);
-  assert.deepEqual(inbox.messages.map(({ id }) => id).sort(), [...ids].sort(), `what came to ${describeAddress(from)}`);
+  assert.deepEqual(
+    inbox.messages.map(({ id }) => id).sort(),
+    [...ids].sort(),
+    `the messages at ${describeAddress(from)}`,
+  );
   const results = await inbox.settle(inbox.messages, "ack");
   assert.ok(results.every((result) => result === "settled"));
   await inbox.receiver?.close();
@@ -181,7 +192,7 @@ function text(body: Uint8Array | undefined): string {
 
 export const watchingCase: ConformanceCase = {
   number: "37",
-  title: "watching shows what is sent, takes it from nobody and leaves nothing behind",
+  title: "watching shows each message once, consumes none and leaves nothing behind",
   alone: true,
   run: watching,
 };

@@ -13,15 +13,15 @@ import { confirmedIsStored } from "./confirm.ts";
 import { foreignCase } from "./foreign.ts";
 
 const LARGE_BYTES = 1024 * 1024;
-/** Above this a body over the limit is not made: it would fill the memory before it proved anything. */
-const MOST_BYTES_TRIED = 256 * 1024 * 1024;
+/** Larger limits are not tested: such a body would fill the memory. */
+const MOST_BYTES_TESTED = 256 * 1024 * 1024;
 const TRACE = {
   traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
   tracestate: "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE",
   baggage: "userId=alice,serverNode=DF%2028,isProduction=false",
 };
 
-/** Headers whose names are members of every plain object. */
+/** Headers whose names are members of every plain object, and other unusual ones. */
 function trapHeaders(): Record<string, string> {
   const headers: Record<string, string> = Object.create(null);
   headers.city = "Zürich – 東京 🐇";
@@ -48,16 +48,16 @@ async function roundTrip(context: CaseContext): Promise<void> {
   const { withoutTopics, withoutSupplementaryCharacters } = context.harness;
   const events = withoutTopics === undefined ? context.topic<unknown>("events") : undefined;
   const got = new Map<string, { body: unknown; delivery: Delivery }>();
-  const keep = (body: unknown, delivery: Delivery): void => void got.set(delivery.id, { body, delivery });
+  const record = (body: unknown, delivery: Delivery): void => void got.set(delivery.id, { body, delivery });
   const broker = await context.started({}, (one) => {
-    one.consume(bytes, keep);
-    one.consume(json, keep);
-    if (events !== undefined) one.subscribe(events, "audit", keep);
+    one.consume(bytes, record);
+    one.consume(json, record);
+    if (events !== undefined) one.subscribe(events, "audit", record);
   });
   const before = Date.now();
   const rabbit = withoutSupplementaryCharacters === undefined ? "🐇" : "";
-  if (withoutTopics !== undefined) context.note(`events were not tried: ${withoutTopics}`);
-  if (rabbit === "") context.note(`bodies beyond U+FFFF were not tried: ${withoutSupplementaryCharacters}`);
+  if (withoutTopics !== undefined) context.note(`events were not tested: ${withoutTopics}`);
+  if (rabbit === "") context.note(`bodies beyond U+FFFF were not tested: ${withoutSupplementaryCharacters}`);
   const values = [{ text: `Zürich "東京" ${rabbit}\n`, deep: [[1.5, null, true]] }, "", 0, null, []];
   const sent: { id: string; body: unknown; key: string | undefined; headers: Record<string, string> }[] = [];
   const note = (body: unknown, key?: string): (typeof sent)[number] => {
@@ -80,7 +80,7 @@ async function roundTrip(context: CaseContext): Promise<void> {
   await judgeClean(context, broker, bytes, json);
   for (const { id, body, key, headers } of sent) {
     const delivered = got.get(id);
-    assert.ok(delivered !== undefined, `${id} never came`);
+    assert.ok(delivered !== undefined, `${id} was not delivered`);
     if (body instanceof Uint8Array)
       assert.ok(Buffer.from(body).equals(delivered.body as Uint8Array), `the bytes of ${id}`);
     else assert.deepEqual(delivered.body, body);
@@ -102,9 +102,9 @@ async function overTheLimit(context: CaseContext): Promise<void> {
   const small = Uint8Array.of(1);
   const refused = async (what: string, code: string, body: Uint8Array, headers: Record<string, string>) => {
     const failure = await send(context, broker, bytes, body, { headers });
-    assert.equal(failure?.code, code, `${what}: ${failure?.message ?? "it was sent"}`);
+    assert.equal(failure?.code, code, `${what}: ${failure?.message ?? "sent"}`);
   };
-  if (maxMessageBytes < MOST_BYTES_TRIED) {
+  if (maxMessageBytes < MOST_BYTES_TESTED) {
     const large = new Uint8Array(maxMessageBytes + 1);
     await refused("a body over the limit", "too-large", large, {});
     const ids = [context.id(), context.id(), context.id()];
@@ -122,28 +122,28 @@ async function overTheLimit(context: CaseContext): Promise<void> {
     assert.deepEqual(ends, [first, "too-large", third]);
     for (const id of ids) context.ledger.ended(id, id === second ? "refused" : "confirmed");
   } else {
-    context.note(`bodies of ${maxMessageBytes} bytes were not tried`);
+    context.note(`bodies of ${maxMessageBytes} bytes were not tested`);
   }
   if (maxHeaders < 100_000) {
     const many = Object.fromEntries(Array.from({ length: maxHeaders + 1 }, (_, index) => [`h${index}`, ""]));
     await refused("too many headers", "too-large", small, many);
   }
-  if (maxHeaderBytes < MOST_BYTES_TRIED) {
-    await refused("too large a header", "too-large", small, { h: "x".repeat(maxHeaderBytes) });
+  if (maxHeaderBytes < MOST_BYTES_TESTED) {
+    await refused("a header that is too large", "too-large", small, { h: "x".repeat(maxHeaderBytes) });
   }
-  await refused("a header of the library's own", "invalid", small, { "anybroker-attempts": "7" });
+  await refused("a header with the library's prefix", "invalid", small, { "anybroker-attempts": "7" });
   await judgeClean(context, broker, bytes);
   const stored = context.ledger.outcomes("confirmed");
-  assert.equal(watched.handedOver.length, stored, "what was refused reached the adapter");
+  assert.equal(watched.handedOver.length, stored, "a refused message was given to the adapter");
 }
 
 async function missing(context: CaseContext): Promise<void> {
   const nowhere = context.queue("nowhere");
-  const notThere: readonly string[] = ["not-found", "unroutable"];
+  const refusals: readonly string[] = ["not-found", "unroutable"];
   const sender = await context.started({ declare: "none", publish: { timeoutMs: context.patienceMs / 2 } });
   const failure = await send(context, sender, nowhere, { n: 1 });
   assert.ok(
-    failure !== undefined && notThere.includes(failure.code),
+    failure !== undefined && refusals.includes(failure.code),
     `sending ended as ${failure?.code ?? "confirmed"}`,
   );
   assert.ok(failure.message.includes(nowhere.name), `"${failure.message}" does not name ${nowhere.name}`);
@@ -168,17 +168,17 @@ async function missing(context: CaseContext): Promise<void> {
 
 async function unroutable(context: CaseContext): Promise<void> {
   const { cannotTellUnroutable } = context.harness;
-  const alone = context.topic("alone");
-  const heedless = context.topic("heedless", { whenUnroutable: "discard" });
-  const broker = await context.started({ destinations: [alone, heedless] });
-  const failure = await publish(context, broker, alone, [], { n: 1 });
+  const topic = context.topic("unsubscribed");
+  const discarding = context.topic("discarding", { whenUnroutable: "discard" });
+  const broker = await context.started({ destinations: [topic, discarding] });
+  const failure = await publish(context, broker, topic, [], { n: 1 });
   if (cannotTellUnroutable === undefined) {
-    assert.equal(failure?.code, "unroutable", `an event that nobody takes: ${failure?.message ?? "confirmed"}`);
+    assert.equal(failure?.code, "unroutable", `an event without a subscription: ${failure?.message ?? "confirmed"}`);
   } else {
     mustSucceed(failure);
     context.note(cannotTellUnroutable);
   }
-  mustSucceed(await publish(context, broker, heedless, [], { n: 2 }));
+  mustSucceed(await publish(context, broker, discarding, [], { n: 2 }));
 }
 
 async function afterTheConfirm(context: CaseContext): Promise<void> {
@@ -187,9 +187,9 @@ async function afterTheConfirm(context: CaseContext): Promise<void> {
   const broker = await context.started({ destinations: [orders] }, () => {}, held.adapter);
   let settled = 0;
   const sends = [1, 2, 3].map((n) => send(context, broker, orders, { n }).finally(() => settled++));
-  // The broker has answered for all of them, and its answers have not been passed on yet.
+  // The broker has confirmed all of them, and the decorator holds the results back.
   await context.until("the broker to answer", () => held.answered.length === 3);
-  await context.until("the messages to stand on the queue", async () => (await broker.depth(orders)).ready === 3);
+  await context.until("the messages to be on the queue", async () => (await broker.depth(orders)).ready === 3);
   assert.equal(settled, 0, "a send resolved before its confirm");
   held.release();
   for (const refusal of await Promise.all(sends)) mustSucceed(refusal);
@@ -198,7 +198,7 @@ async function afterTheConfirm(context: CaseContext): Promise<void> {
   await confirmedIsStored(context);
 }
 
-async function escapeHatch(context: CaseContext): Promise<void> {
+async function nativeMessage(context: CaseContext): Promise<void> {
   const orders: Queue<{ n: number }> = context.queue("orders");
   const watched = watch(context.harness.adapter());
   const natives: unknown[] = [];
@@ -211,11 +211,11 @@ async function escapeHatch(context: CaseContext): Promise<void> {
   await judgeClean(context, broker, orders);
   assert.equal(natives.length, 1);
   if (context.harness.noNative !== undefined) {
-    assert.equal(natives[0], undefined, "there is a native message after all");
+    assert.equal(natives[0], undefined, "delivery.native is set, but the harness names a reason for none");
     return context.refused(context.harness.noNative);
   }
   assert.notEqual(natives[0], undefined, "delivery.native is undefined");
-  assert.ok(watched.traffic(orders.name).natives.has(natives[0]), "delivery.native is not what the adapter gave");
+  assert.ok(watched.traffic(orders.name).natives.has(natives[0]), "delivery.native is not the adapter's message");
 }
 
 async function traceContext(context: CaseContext): Promise<void> {
@@ -225,7 +225,7 @@ async function traceContext(context: CaseContext): Promise<void> {
   const broker = await context.started({ consume: { retry: { delay: { firstMs: 0 } } } }, (one) => {
     one.consume(orders, async (body, delivery) => {
       seen.push(delivery);
-      // A retry, and a service that passes the context on, leave it as it was.
+      // A retry, and a handler that forwards the headers, do not change them.
       if (delivery.attempt === 1) throw new Error("the first attempt fails");
       mustSucceed(await publish(context, one, placed, ["billing"], body, { headers: delivery.headers }));
     });
@@ -242,15 +242,15 @@ async function traceContext(context: CaseContext): Promise<void> {
 
 export const wire: readonly ConformanceCase[] = [
   { number: "1", title: "id, key, body and headers come back equal", run: roundTrip },
-  { number: "2", title: "over a limit: typed error before sending; a bad item fails alone", run: overTheLimit },
+  { number: "2", title: "over a limit: typed error, nothing sent; a bad item fails alone", run: overTheLimit },
   { number: "3", title: "missing destination: typed error in bounded time, nothing created", run: missing },
   {
     number: "4a",
-    title: "publish resolves only after the broker's confirm, and confirmed is stored",
+    title: "a send resolves after the broker's confirm, and a confirmed message is stored",
     run: afterTheConfirm,
   },
-  { number: "4b", title: "an unroutable event is rejected", needsTopics: true, run: unroutable },
-  { number: "5a", title: "the native message is reachable", run: escapeHatch },
-  { number: "5b", title: "headers carry trace context unharmed", needsTopics: true, run: traceContext },
+  { number: "4b", title: "an unroutable event fails as `unroutable`", needsTopics: true, run: unroutable },
+  { number: "5a", title: "the native message is reachable", run: nativeMessage },
+  { number: "5b", title: "headers keep the trace context", needsTopics: true, run: traceContext },
   foreignCase,
 ];

@@ -1,6 +1,6 @@
 import type { Work } from "../context.ts";
 
-/** So many bodies, numbered from 0. */
+/** `count` bodies, numbered from 0. */
 export function works(count: number): Work[] {
   return Array.from({ length: count }, (_, n) => ({ n }));
 }

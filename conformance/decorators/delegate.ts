@@ -1,6 +1,6 @@
 import type { Adapter } from "../../core/adapter.ts";
 
-/** An adapter that passes every call on to another, except what is given here instead. */
+/** An adapter that forwards every call to `inner`, except those in `instead`. */
 export function delegate<Native>(inner: Adapter<Native>, instead: Partial<Adapter<Native>> = {}): Adapter<Native> {
   const { browse, identities, list, remove, resolve, rewind, watch } = inner;
   return {

@@ -2,21 +2,18 @@ import type { Adapter } from "../../core/adapter.ts";
 import type { Address } from "../../core/address.ts";
 import { delegate } from "./delegate.ts";
 
-/** An adapter whose answers to sends are kept back until `release`. */
+/** An adapter that holds the results of sends back until `release`. */
 export interface HeldConfirms<Native> {
   readonly adapter: Adapter<Native>;
-  /** Ids handed over to the adapter, in order. */
+  /** The ids given to the adapter, in order. */
   readonly handedOver: string[];
-  /** Ids that the broker has answered for, in order, whether the engine was told or not. */
+  /** The ids with a result of the broker, in order, reported to the engine or not. */
   readonly answered: string[];
-  /** Passes on what was kept back, and everything from now on. */
+  /** Reports the held results, and all later ones at once. */
   release(): void;
 }
 
-/**
- * Keeps back the answers to sends. With `swallow` the messages do not reach the broker either until `release`: so it
- * looks while a broker takes no more.
- */
+/** Holds the results of sends back. With `swallow` the messages do not reach the broker either, as on a blocked broker. */
 export function holdConfirms<Native>(
   inner: Adapter<Native>,
   options: { readonly swallow?: boolean; readonly only?: (to: Address) => boolean } = {},

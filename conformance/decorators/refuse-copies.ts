@@ -4,15 +4,15 @@ import { MessagingError, type MessagingErrorCode } from "../../core/errors.ts";
 import { HEADER } from "../../core/system-headers.ts";
 import { delegate } from "./delegate.ts";
 
-/** The code with which a copy is refused; undefined for what passes. */
+/** The code with which a message is refused; undefined to let it pass. */
 export type Refusal = (to: Address, message: OutgoingMessage) => MessagingErrorCode | undefined;
 
-/** An adapter that refuses copies for good, as a broker does that has no room, or gives no right, for them. */
+/** An adapter that refuses copies permanently, as a broker without space or rights for them. */
 export interface RefusedCopies<Native> {
   readonly adapter: Adapter<Native>;
-  /** How many were refused. */
+  /** The number of refused messages. */
   refused(): number;
-  /** From now on everything passes. */
+  /** Lets everything pass from now on. */
   allow(): void;
 }
 
@@ -50,7 +50,7 @@ export function refuseCopies<Native>(inner: Adapter<Native>, refusal: Refusal): 
   };
 }
 
-/** Whether a message is a copy that is to be tried again. */
+/** Whether a message is the copy of a delayed retry. */
 export function isRetry(to: Address, { headers }: OutgoingMessage): boolean {
   return (to.kind === "queue" || to.kind === "subscription") && headers[HEADER.attempts] !== undefined;
 }

@@ -3,16 +3,16 @@ import { type Address, describeAddress } from "../../core/address.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { delegate } from "./delegate.ts";
 
-/** An adapter that refuses sends to some addresses until it is told otherwise. */
+/** An adapter that refuses sends to some addresses until `allow`. */
 export interface RefusedSends<Native> {
   readonly adapter: Adapter<Native>;
-  /** How many messages were refused. */
+  /** The number of refused messages. */
   refused(): number;
-  /** From now on everything passes. */
+  /** Lets everything pass from now on. */
   allow(): void;
 }
 
-/** Refuses, in turn, as `refused` and as `unknown`: neither may pass for a confirm. */
+/** Refuses alternately as `rejected` and `unknown`: neither counts as a confirm. */
 export function refuseSends<Native>(inner: Adapter<Native>, to: (address: Address) => boolean): RefusedSends<Native> {
   let refused = 0;
   let allowed = false;

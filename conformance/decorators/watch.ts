@@ -2,27 +2,27 @@ import type { Adapter, DeliverySink, DeliveryToken, IncomingMessage, Receiver } 
 import { addressName } from "../../core/address.ts";
 import { delegate } from "./delegate.ts";
 
-/** What went over the seam of one adapter for one source. */
+/** The traffic between the engine and one adapter for one source. */
 export class Traffic {
-  /** Deliveries not settled, lost or given up by a close, at present. */
+  /** Deliveries that are not settled, lost or closed now. */
   readonly unsettled = new Map<DeliveryToken, IncomingMessage>();
-  /** The most of them at any moment. */
+  /** The most of them at one time. */
   mostUnsettled = 0;
   /** Ids delivered, in order. */
   readonly delivered: string[] = [];
   /** The client's own messages as the adapter gave them. */
   readonly natives = new Set<unknown>();
-  /** Ids acked, in order, as far as the broker took it. */
+  /** Ids whose ack the broker accepted, in order. */
   readonly acked: string[] = [];
   /** Ids that the broker itself moved to the dead letters. */
   readonly moved: string[] = [];
-  /** Ids given back. */
+  /** Ids of requeued deliveries. */
   readonly requeued: string[] = [];
-  /** Ids that the adapter said were lost, or that were settled too late. */
+  /** Ids that the adapter reported lost, or that were settled too late. */
   readonly lost: string[] = [];
-  /** Extensions asked for while the delivery was unsettled, per id. */
+  /** Requested extensions of unsettled deliveries, per id. */
   readonly extensions = new Map<string, number>();
-  /** Extensions asked for deliveries that had been settled. */
+  /** Requested extensions of settled deliveries. */
   lateExtensions = 0;
   /** Receivers opened. */
   receivers = 0;
@@ -31,14 +31,14 @@ export class Traffic {
   leaseMs: number | undefined;
 }
 
-/** Looks on while an adapter is used, and changes nothing. */
+/** An adapter whose traffic is recorded. */
 export interface Watched<Native> {
   readonly adapter: Adapter<Native>;
   /** The traffic of a source, by its name (`orders`, `order.placed..billing`, `orders.dlq`). */
   traffic(source: string): Traffic;
 }
 
-/** `onAck` is called with the source and the id of every ack that the broker took. */
+/** `onAck` gets the source and id of each ack that the broker accepted. */
 export function watch<Native>(
   inner: Adapter<Native>,
   onAck: (source: string, id: string) => void = () => {},
@@ -104,14 +104,14 @@ function watchReceiver(
       traffic.unsettled.delete(token);
       settled.add(token);
     }
-    return result ?? { status: "unknown", cause: new Error("it cannot move") };
+    return result ?? { status: "unknown", cause: new Error("the receiver cannot move a dead letter") };
   };
   return {
     ...(deadLetter === undefined ? {} : { deadLetter: move }),
     leaseMs: receiver.leaseMs,
     prefetch: (count) => receiver.prefetch(count),
     async settle(batch) {
-      // Booked before the call: the adapter may fill the room in the prefetch before its answer is back.
+      // Before the call: the adapter may fill the prefetch again before its answer.
       const messages = batch.map(({ token }) => traffic.unsettled.get(token));
       for (const { token } of batch) {
         traffic.unsettled.delete(token);

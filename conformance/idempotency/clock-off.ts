@@ -1,4 +1,4 @@
-/** Runs an action while this process's time of day is wrong by so many milliseconds. Timers and durations are not touched. */
+/** Runs an action while `Date` is wrong by `offMs`. Timers and durations stay right. */
 export async function withClockOff<T>(offMs: number, action: () => Promise<T>): Promise<T> {
   const Right = globalThis.Date;
   const wrongNow = (): number => Right.now() + offMs;

@@ -11,9 +11,9 @@ import type { StoreHarness } from "./harness.ts";
 export const STORE_CASES: readonly StoreCase[] = [...claiming, ...leasing, ...keeping, ...failing];
 
 /**
- * Registers every case with the runner, to be run one after another on the harness's database. A case that fails fails
- * its test, with the seed that repeats it. At the end the table of results is printed. With `CI=true` a case that could
- * not be tried fails, unless the harness names the reason.
+ * Registers every case with the runner, and prints the table of results at the end. Run the cases one after another.
+ * The error of a failed case has the seed that repeats it. With `CI=true` a case that was not run fails, unless the
+ * harness names a reason.
  */
 export function storeConformance(harness: StoreHarness, runner: Runner): void {
   registerCases(`conformance of the idempotency store ${harness.name}`, harness, STORE_CASES, runner);

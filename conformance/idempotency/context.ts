@@ -3,24 +3,24 @@ import type { IdempotencyStore } from "../../patterns/idempotency/index.ts";
 import { type StoreContext as AnyStoreContext, LONG_MS } from "../stores/suite.ts";
 import type { StoreHarness } from "./harness.ts";
 
-/** What a case works with. */
+/** The tools of a case. */
 export type StoreContext = AnyStoreContext<StoreHarness>;
 
-/** A store with connections of its own. */
+/** A store with its own connections. */
 export async function openStore(context: StoreContext): Promise<IdempotencyStore> {
   const { store, close } = await context.harness.open();
   context.cleanUp(close);
   return store;
 }
 
-/** Claims a key that has to be free; resolves with the token. */
+/** Claims a key that has to be free. Resolves with the token. */
 export async function claimed(store: IdempotencyStore, key: string, leaseMs = LONG_MS): Promise<string> {
   const result = await store.claim(key, leaseMs);
   if (result.status === "claimed") return result.token;
   return assert.fail(`a free key was ${result.status}`);
 }
 
-/** The status that a claim meets. */
+/** The status of a new claim. */
 export async function statusOf(store: IdempotencyStore, key: string): Promise<string> {
   return (await store.claim(key, LONG_MS)).status;
 }

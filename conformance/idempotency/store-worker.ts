@@ -1,4 +1,4 @@
-// The program of a store process: does as it is told by messages, one after another.
+// The program of a store process: executes orders that come as messages.
 import type { IdempotencyStore } from "../../patterns/idempotency/index.ts";
 import { obeyOrders } from "../stores/obey-orders.ts";
 import type { OpenStore } from "./harness.ts";

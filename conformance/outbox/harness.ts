@@ -3,77 +3,74 @@ import type { OutboxStore } from "../../patterns/outbox/store.ts";
 import type { ProcessPlace } from "../stores/store-process.ts";
 import type { AnyHarness } from "../stores/suite.ts";
 
-/** A transaction as a caller of the outbox has one open. */
+/** An open transaction of a caller. */
 export interface OpenTransaction<Transaction> {
-  /** What `OutboxStore.insert` takes. */
+  /** The argument of `OutboxStore.insert`. */
   readonly transaction: Transaction;
   commit(): Promise<void>;
   rollback(): Promise<void>;
 }
 
-/** An outbox store with connections of its own. */
+/** An outbox store with its own connections. */
 export interface OpenOutbox<Transaction> {
   readonly store: OutboxStore<Transaction>;
-  /** Begins a transaction on a connection of the caller's. */
+  /** Begins a transaction on the caller's connection. */
   begin(): Promise<OpenTransaction<Transaction>>;
   close(): Promise<void>;
 }
 
-/** An empty outbox that nobody else uses. */
+/** An empty outbox for one case. */
 export interface OutboxPlace<Transaction> {
-  /** Opens it, with connections of its own each time. Where rows can be kept after they were sent, for so long. */
+  /** Opens it with new connections. Sent rows are kept for `keepSentMs`, if the store can keep them. */
   open(options: { readonly keepSentMs: number }): Promise<OpenOutbox<Transaction>>;
-  /** For cases that need processes which can be killed; the module exports `openOutbox(options)`, as `open`. */
+  /** For cases that kill processes. The module exports `openOutbox(options)`, as `open`. */
   readonly processes?: ProcessPlace;
   remove(): Promise<void>;
 }
 
-/**
- * What the suite needs to know of an outbox store and its database. What is left out makes the cases that need it
- * `not-run`, which is said loudly; nothing is passed over in silence.
- */
+/** What the suite needs of an outbox store and its database. A case whose member is missing is reported as `not-run`. */
 export interface OutboxHarness<Transaction = unknown> extends AnyHarness {
   place(): Promise<OutboxPlace<Transaction>>;
-  /** Why no transaction can commit after one that began to write later, where the database rules it out. */
+  /** Why no transaction can commit after one that began to write later. */
   readonly withoutLateCommits?: string;
-  /** Why there can be no other process, where the store lives in one. */
+  /** Why no other process can open the store. */
   readonly withoutProcesses?: string;
 }
 
-/** An inbox with connections of its own. */
+/** An inbox with its own connections. */
 export interface OpenInbox<Transaction> {
   readonly inbox: InboxStore<Transaction>;
-  /** Writes an effect into the table of {@link InboxPlace.effects}, within a handler's transaction. */
+  /** Writes an effect into the table of {@link InboxPlace.effects}, in the handler's transaction. */
   write(transaction: Transaction, effect: string): Promise<void>;
   close(): Promise<void>;
 }
 
-/** An empty inbox that nobody else uses, beside a table for effects. */
+/** An empty inbox for one case, with a table for effects. */
 export interface InboxPlace<Transaction> {
-  /** Opens it, with connections of its own each time. */
+  /** Opens it with new connections. */
   open(): Promise<OpenInbox<Transaction>>;
-  /** The effects that were committed, in any order. */
+  /** The committed effects, in any order. */
   effects(): Promise<readonly string[]>;
-  /** For cases that need processes which can be killed; the module exports `openInbox(options)`, as `open`. */
+  /** For cases that kill processes. The module exports `openInbox(options)`, as `open`. */
   readonly processes?: ProcessPlace;
   remove(): Promise<void>;
 }
 
-/** What the suite needs to know of an inbox and its database; as {@link OutboxHarness}. */
+/** What the suite needs of an inbox and its database; as {@link OutboxHarness}. */
 export interface InboxHarness<Transaction = unknown> extends AnyHarness {
   place(): Promise<InboxPlace<Transaction>>;
-  /** Ends a transaction in a handler's stead, keeping what was written. */
+  /** Commits the transaction, as a wrong handler may. */
   commitFromWithin(transaction: Transaction): Promise<void>;
-  /** Begins another transaction in a handler's stead, where a connection can. */
+  /** Begins another transaction on the connection, as a wrong handler may. */
   beginFromWithin?(transaction: Transaction): Promise<void>;
-  /** Has a statement fail within the transaction, and passes over it; where that dooms the transaction. */
+  /** Makes a statement of the transaction fail, and ignores the failure, which dooms the transaction. */
   doom?(transaction: Transaction): Promise<void>;
   /** Why no failed statement dooms a transaction. */
   readonly withoutDoom?: string;
-  /** Has the database, or the handler, end the connection of a transaction. Resolves when it has ended. */
+  /** Ends the connection of a transaction. Resolves when it has ended. */
   breakFromWithin?(transaction: Transaction): Promise<void>;
-  /** Why the connection of a transaction cannot end before it does. */
+  /** Why the connection of a transaction cannot end before the transaction. */
   readonly withoutBreak?: string;
-  /** Why there can be no other process, where the store lives in one. */
+  /** Why no other process can open the store. */
   readonly withoutProcesses?: string;
 }

@@ -9,6 +9,6 @@ export const INBOX_CASES: readonly StoreCase<InboxHarness>[] = [...handling, ...
 
 /** Registers every case of inboxes with the runner; see {@link outboxConformance}. */
 export function inboxConformance<Transaction>(harness: InboxHarness<Transaction>, runner: Runner): void {
-  // The cases hand an inbox nothing but the transactions that it opened itself.
+  // The cases give an inbox only the transactions that it opened.
   registerCases(`conformance of the inbox ${harness.name}`, harness as InboxHarness, INBOX_CASES, runner);
 }

@@ -5,11 +5,11 @@ import type { InboxHarness, InboxPlace, OpenInbox } from "./harness.ts";
 /** The message of an id, for one consumer. */
 export const message = (id: string, consumer = "orders"): InboxMessage => ({ consumer, id });
 
-/** How a call is made unless a case says otherwise. */
+/** Options of {@link handle}. */
 export interface Handling {
   readonly waitMs?: number;
   readonly signal?: AbortSignal;
-  /** What the work does after its effect, and whether that is to be committed. Default: nothing, and yes. */
+  /** Runs after the effect. Resolves with whether to commit. Default: true. */
   readonly afterwards?: (transaction: unknown) => Promise<boolean>;
 }
 
@@ -34,13 +34,13 @@ export class Inboxes {
     return opened;
   }
 
-  /** The committed effects, in the order of their text. */
+  /** The committed effects, sorted. */
   async effects(): Promise<readonly string[]> {
     return [...(await this.place.effects())].sort();
   }
 }
 
-/** Handles a message, whose effect is its id, or as given. */
+/** Handles a message. Its effect is its id by default. */
 export function handle(
   { inbox, write }: OpenInbox<unknown>,
   of: InboxMessage,

@@ -17,12 +17,12 @@ export const OUTBOX_CASES: readonly StoreCase<OutboxHarness>[] = [
 ];
 
 /**
- * Registers every case of outbox stores with the runner, to be run one after another on the harness's database. A case
- * that fails fails its test, with the seed that repeats it. At the end the table of results is printed. With `CI=true` a
- * case that could not be tried fails, unless the harness names the reason.
+ * Registers every case of outbox stores with the runner, and prints the table of results at the end. Run the cases one
+ * after another. The error of a failed case has the seed that repeats it. With `CI=true` a case that was not run fails,
+ * unless the harness names a reason.
  */
 export function outboxConformance<Transaction>(harness: OutboxHarness<Transaction>, runner: Runner): void {
-  // The cases hand a store nothing but the transactions that its own harness opened.
+  // The cases give a store only the transactions that its harness opened.
   const anyHarness = harness as OutboxHarness;
   registerCases(`conformance of the outbox store ${harness.name}`, anyHarness, OUTBOX_CASES, runner);
 }

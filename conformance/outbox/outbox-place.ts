@@ -3,7 +3,7 @@ import type { NewOutboxRow, OutboxClaim, OutboxRow, OutboxStore } from "../../pa
 import { LONG_MS, type StoreContext } from "../stores/suite.ts";
 import type { OpenOutbox, OutboxHarness, OutboxPlace } from "./harness.ts";
 
-/** A row with nothing special to it. */
+/** An ordinary row. */
 export function row(id: string, changes: Partial<NewOutboxRow> = {}): NewOutboxRow {
   return {
     id,
@@ -60,7 +60,7 @@ export async function committed(outbox: OpenOutbox<unknown>, rows: readonly NewO
 
 const REQUEST = { relay: "suite", limit: 100, leaseMs: LONG_MS };
 
-/** Claims what there is, at most `limit`; the ids, with none for nothing. */
+/** Claims at most `limit` rows, and adds their ids. Without a row: an empty claim. */
 export async function take(
   store: OutboxStore<unknown>,
   request: { readonly limit?: number; readonly leaseMs?: number } = {},
@@ -76,10 +76,10 @@ export const idsOf = (rows: readonly OutboxRow[]): readonly string[] => rows.map
 /** Marks every row of a claim as sent. */
 export async function sentAll(store: OutboxStore<unknown>, { token, rows }: OutboxClaim): Promise<void> {
   const settlements = rows.map(({ position }) => ({ position, outcome: "sent" as const }));
-  assert.deepEqual(await store.settle(token, settlements), [], "what was sent could not be settled");
+  assert.deepEqual(await store.settle(token, settlements), [], "sent rows could not be settled");
 }
 
-/** Claims and settles as sent until there is nothing more; the ids in order. */
+/** Claims rows and settles them as sent until none is left. Resolves with the ids in order. */
 export async function drain(store: OutboxStore<unknown>): Promise<readonly string[]> {
   const ids: string[] = [];
   for (;;) {
@@ -90,7 +90,7 @@ export async function drain(store: OutboxStore<unknown>): Promise<readonly strin
   }
 }
 
-/** The position of a row that has to be in a claim. */
+/** The position of a row of the claim. Fails if it is not there. */
 export function positionOf(claim: OutboxClaim, id: string): number {
   const found = claim.rows.find((one) => one.id === id);
   return found?.position ?? assert.fail(`${id} is not in the claim of ${idsOf(claim.rows).join(", ")}`);

@@ -1,4 +1,4 @@
-// The program of a store process: does as it is told by messages, one after another.
+// The program of a store process: executes orders that come as messages.
 import { setInterval } from "node:timers";
 import { answer, obeyOrders } from "../stores/obey-orders.ts";
 import type { OpenInbox, OpenOutbox } from "./harness.ts";
@@ -11,7 +11,7 @@ interface Module {
 
 const opened: { outbox?: OpenOutbox<unknown>; inbox?: OpenInbox<unknown> } = {};
 const signal = new AbortController().signal;
-// What stays where it is must not end for want of anything to wait for.
+// Keeps the process alive while a transaction stays open.
 setInterval(() => {}, 60_000);
 
 async function obey(order: StoreOrder): Promise<readonly string[] | undefined> {

@@ -1,13 +1,13 @@
 import type { StoreAnswer } from "./store-process.ts";
 
-/** Says something to the one who gives the orders. */
+/** Sends an answer to the parent process. */
 export function answer(given: StoreAnswer): void {
   process.send?.(given);
 }
 
 /**
- * The whole life of a store process: it does as it is told by messages, one after another, and ends with the one who gives
- * the orders. `obey` resolves with the answer, or with undefined where it was given already.
+ * Runs a store process: executes each order that the parent sends, and exits with the parent. `obey` resolves with the
+ * answer, or with undefined if it has sent one.
  */
 export function obeyOrders<Order>(obey: (order: Order) => Promise<readonly string[] | undefined>): void {
   process.on("message", (order) =>
@@ -19,7 +19,7 @@ export function obeyOrders<Order>(obey: (order: Order) => Promise<readonly strin
   process.on("disconnect", () => process.exit(1));
 }
 
-/** An error and what it came of, as one text. */
+/** The messages of an error and its causes. */
 function withCauses(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return error.cause === undefined ? error.message : `${error.message}: ${withCauses(error.cause)}`;

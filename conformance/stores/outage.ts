@@ -1,9 +1,9 @@
-/** Takes the database from its users, who keep their connections or lose them, and gives it back. */
+/** Makes the database unavailable for a while. Connections may stay open or break. */
 export interface Outage {
-  /** From its resolution on the database does not answer, or refuses. */
+  /** Resolves when the database refuses or does not answer. */
   begin(): Promise<void>;
-  /** Resolves when the database takes connections again. A second call does nothing. */
+  /** Resolves when the database accepts connections again. A second call does nothing. */
   end(): Promise<void>;
-  /** Whether what only reads is answered nevertheless. Default false. */
+  /** Whether reads are answered meanwhile. Default false. */
   readonly answersReads?: boolean;
 }

@@ -5,24 +5,24 @@ import type { AnyHarness, StoreContext } from "./suite.ts";
 
 /** How another process opens a store on the same database. */
 export interface ProcessPlace {
-  /** The URL of a module that exports a function for it. */
+  /** The URL of a module that exports the function. */
   readonly module: string;
-  /** What that is called with; travels as JSON. */
+  /** Its argument, sent as JSON. */
   readonly options: unknown;
 }
 
-/** What a store process says to an order. */
+/** The answer of a store process to an order. */
 export type StoreAnswer =
   | { readonly type: "answer"; readonly texts: readonly string[] }
   | { readonly type: "failed"; readonly message: string };
 
-/** A store in a process of its own, which a case may kill. `Order` is what its program understands. */
+/** A store in another process, which a case can kill. `Order` is the type of its orders. */
 export class StoreProcess<Order extends object> {
   readonly #child: ChildProcess;
   readonly #exited: Promise<unknown>;
   readonly #context: StoreContext<unknown>;
 
-  /** Starts the program, which is to call `obeyOrders`. */
+  /** Starts the program, which has to call `obeyOrders`. */
   constructor(context: StoreContext<unknown>, program: URL) {
     this.#context = context;
     this.#child = fork(fileURLToPath(program), { execArgv: [], stdio: ["ignore", "ignore", "inherit", "ipc"] });
@@ -30,7 +30,7 @@ export class StoreProcess<Order extends object> {
     context.cleanUp(() => this.kill());
   }
 
-  /** Gives one order and waits for its answer. */
+  /** Sends one order and waits for its answer. */
   async ask(order: Order): Promise<readonly string[]> {
     const answered = once(this.#child, "message");
     const died = this.#exited.then(() => Promise.reject(new Error("a store process ended")));
@@ -40,20 +40,20 @@ export class StoreProcess<Order extends object> {
     return answer.texts;
   }
 
-  /** Kills the process (SIGKILL); resolves when it is gone. A second call does nothing. */
+  /** Kills the process (SIGKILL). Resolves when it has ended. A second call does nothing. */
   async kill(): Promise<void> {
     this.#child.kill("SIGKILL");
     await this.#exited;
   }
 }
 
-/** The way to another process; undefined, and the case is not run, where there is none. */
+/** How to open the store in another process. If undefined, the case is reported as not run. */
 export function processesOf(
   context: StoreContext<AnyHarness & { readonly withoutProcesses?: string }>,
   processes: ProcessPlace | undefined,
 ): ProcessPlace | undefined {
   if (processes === undefined) {
-    context.cannot("the harness gives no way to open a store in another process", context.harness.withoutProcesses);
+    context.cannot("the harness has no `processes`", context.harness.withoutProcesses);
   }
   return processes;
 }

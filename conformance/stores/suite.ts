@@ -8,42 +8,42 @@ import { chooseSeed, seeded } from "../seed.ts";
 import { until } from "../until.ts";
 import type { Outage } from "./outage.ts";
 
-/** A promise of a store, put to the test on one. `Harness` is what the suite is given. */
+/** One guarantee of a store, tested on one store. */
 export interface StoreCase<Harness> {
   /** As in the list of cases: `O3`, `I7`. */
   readonly number: string;
   readonly title: string;
-  /** Throws if the promise is not kept. */
+  /** Throws if the guarantee is broken. */
   run(context: StoreContext<Harness>): Promise<void>;
 }
 
-/** What every harness has. */
+/** The members of every harness. */
 export interface AnyHarness {
   /** The store's name in the table of results. */
   readonly name: string;
-  /** How long any one condition is waited for, in milliseconds. Default 60,000. */
+  /** The longest wait for one condition, in milliseconds. Default 60,000. */
   readonly patienceMs?: number;
-  /** Makes the database unreachable for a while. */
+  /** Makes the database unavailable for a while. */
   readonly outage?: Outage;
-  /** Why the database cannot be down while its users live. */
+  /** Why the database cannot be unavailable while its users run. */
   readonly withoutOutage?: string;
 }
 
 const PATIENCE_MS = 60_000;
 const CASE_TIMEOUT_MS = 300_000;
 
-/** Longer than any case takes: what is claimed for so long has not ended. */
+/** A lease that no case outlasts. */
 export const LONG_MS = 600_000;
 
-/** What a case works with. Everything it opens is closed at its end, however it ends. */
+/** The tools of a case. Everything that it opens is closed at its end. */
 export class StoreContext<Harness> {
   readonly harness: Harness;
   readonly patienceMs: number;
-  /** Numbers from 0 up to, not including, 1, the same for the same seed. */
+  /** Numbers from 0 up to 1, the same for the same seed. */
   readonly random: () => number;
-  /** Why the case could not be tried. */
+  /** Why the case was not run. */
   notRun: { readonly note: string; readonly result: "not-run" | "not-applicable" } | undefined = undefined;
-  /** What every name of the case begins with: letters, digits and `-`. */
+  /** The prefix of every name of the case: letters, digits and `-`. */
   readonly prefix = `n${randomBytes(6).toString("hex")}-`;
   readonly #cleanups: (() => Promise<unknown>)[] = [];
   #names = 0;
@@ -54,7 +54,7 @@ export class StoreContext<Harness> {
     this.random = seeded(seed);
   }
 
-  /** A name that nobody else uses: letters, digits and `-`. */
+  /** A unique name: letters, digits and `-`. */
   name(): string {
     return `${this.prefix}${this.#names++}`;
   }
@@ -64,7 +64,7 @@ export class StoreContext<Harness> {
     return until(condition, { what, timeoutMs: this.patienceMs });
   }
 
-  /** Settles as the promise does, and rejects if that takes longer than the harness has patience. */
+  /** Settles as the promise, or rejects after `patienceMs`. */
   async inTime<T>(what: string, promise: Promise<T>): Promise<T> {
     const { promise: late, reject } = Promise.withResolvers<never>();
     const tooLate = (): void => reject(new Error(`${what} did not come to an end within ${this.patienceMs} ms`));
@@ -76,22 +76,22 @@ export class StoreContext<Harness> {
     }
   }
 
-  /** Registers what must happen at the end. The last registered is the first done. */
+  /** Registers a cleanup for the end. The last registered runs first. */
   cleanUp(action: () => Promise<unknown>): void {
     this.#cleanups.push(action);
   }
 
-  /** Says that the harness has no means to try this, and the reason it gives, if any: then it is not applicable. */
+  /** Reports the case as not run, or as not applicable if the harness names a reason. */
   cannot(note: string, reason: string | undefined): void {
     this.notRun = { note: reason ?? note, result: reason === undefined ? "not-run" : "not-applicable" };
   }
 
-  /** Does what was registered; resolves with what went wrong in doing so. */
+  /** Runs all cleanups. Resolves with their failures. */
   async close(): Promise<readonly unknown[]> {
     const failures: unknown[] = [];
     for (const action of this.#cleanups.splice(0).reverse()) {
       try {
-        // What a failed case left in the middle may never end.
+        // The cleanup of a failed case may never end.
         await this.inTime("cleaning up", action());
       } catch (failure) {
         failures.push(failure);
@@ -101,7 +101,7 @@ export class StoreContext<Harness> {
   }
 }
 
-/** Runs one case on one store and closes what it opened. Never rejects. */
+/** Runs one case on one store, then its cleanups. Never rejects. */
 export async function runCase<Harness extends AnyHarness>(
   harness: Harness,
   one: StoreCase<Harness>,
@@ -133,7 +133,7 @@ export async function runCase<Harness extends AnyHarness>(
   return { report, error };
 }
 
-/** Registers cases with a runner, one after another, and prints the table of results at the end. */
+/** Registers cases with a runner, and prints the table of results at the end. */
 export function registerCases<Harness extends AnyHarness>(
   title: string,
   harness: Harness,
@@ -158,15 +158,15 @@ export function registerCases<Harness extends AnyHarness>(
   });
 }
 
-/** The harness's means to take the database down; undefined, and the case is not run, where there are none. */
+/** The harness's outage. If undefined, the case is reported as not run. */
 export function outageOf(context: StoreContext<AnyHarness>): Outage | undefined {
   const { outage, withoutOutage } = context.harness;
-  if (outage === undefined) context.cannot("the harness has no means to take the database down", withoutOutage);
+  if (outage === undefined) context.cannot("the harness has no `outage`", withoutOutage);
   else context.cleanUp(() => outage.end());
   return outage;
 }
 
-/** A value that has to be there. */
+/** Fails if the value is undefined. */
 export function present<T>(what: string, value: T | undefined): T {
   if (value === undefined) assert.fail(`${what} is missing`);
   return value;

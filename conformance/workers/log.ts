@@ -1,10 +1,7 @@
 import { closeSync, openSync, readSync, writeSync } from "node:fs";
 import type { WorkerReport } from "./orders.ts";
 
-/**
- * Appends to a log in such a way that a line is the system's as soon as the call returns: a process that is killed right
- * after an effect has still reported it.
- */
+/** Appends to a log, synchronously: a process that is killed right after an effect has reported it. */
 export function logWriter(file: string): (report: WorkerReport) => void {
   const descriptor = openSync(file, "a");
   return (report) => void writeSync(descriptor, `${JSON.stringify(report)}\n`);

@@ -2,8 +2,8 @@ import type { ProcessAdapter } from "../harness.ts";
 
 /**
  * What a worker's handler does with a message:
- * - `effect`: books the effect and returns.
- * - `gate`: waits until it is told to go on, then the same.
+ * - `effect`: records the effect and returns.
+ * - `gate`: waits for `open-gate`, then the same.
  * - `gate-poison`: the same on a body with `poison`; otherwise `effect`.
  * - `throw`: throws.
  * - `throw-poison`: throws on a body with `poison`; otherwise `effect`.
@@ -11,7 +11,7 @@ import type { ProcessAdapter } from "../harness.ts";
  */
 export type Behaviour = "effect" | "gate" | "gate-poison" | "throw" | "throw-poison" | "kill-self-on-poison";
 
-/** Consume a queue until told to end. */
+/** Consume a queue until the process is killed. */
 export interface ConsumeOrder {
   readonly type: "consume";
   readonly adapter: ProcessAdapter;
@@ -19,7 +19,7 @@ export interface ConsumeOrder {
   readonly log: string;
   readonly queue: string;
   readonly ordered: boolean;
-  /** See `QuarantineOptions`; undefined for the default. */
+  /** `quarantine.silenceMs`; undefined for the default. */
   readonly silenceMs?: number;
   readonly behaviour: Behaviour;
   readonly concurrency: number;
@@ -28,7 +28,7 @@ export interface ConsumeOrder {
   readonly retryMs: number;
 }
 
-/** Send messages to a queue from several callers, and die right after so many confirms. */
+/** Send messages to a queue with several callers, and die right after `dieAfter` confirms. */
 export interface PublishOrder {
   readonly type: "publish";
   readonly adapter: ProcessAdapter;

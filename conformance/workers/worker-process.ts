@@ -15,13 +15,13 @@ const PROGRAM = fileURLToPath(new URL(`worker${EXTENSION}`, import.meta.url));
 type ConsumeWish = Pick<ConsumeOrder, "queue"> & Partial<Omit<ConsumeOrder, "type" | "adapter" | "log">>;
 type PublishWish = Omit<PublishOrder, "type" | "adapter" | "log">;
 
-/** A worker in a process of its own, which a case may kill. What it reports goes into the case's ledger. */
+/** A worker process, which a case can kill. Its reports go to the case's ledger. */
 export class WorkerProcess {
-  /** Attempts of handlers started, per message, as the handlers saw them. */
+  /** `delivery.attempt` of each handler start, per message. */
   readonly attempts = new Map<string, number[]>();
-  /** Ids whose ack the broker took. */
+  /** Ids whose ack the broker accepted. */
   readonly acked = new Set<string>();
-  /** Ids that the publisher was told are stored. */
+  /** Ids that were confirmed to the publisher. */
   readonly confirmed = new Set<string>();
   starts = 0;
   effects = 0;
@@ -47,7 +47,7 @@ export class WorkerProcess {
     });
   }
 
-  /** Starts a worker that consumes; resolves when it does. */
+  /** Starts a worker that consumes. Resolves when its broker has started. */
   static consume(context: CaseContext, adapter: ProcessAdapter, wish: ConsumeWish): Promise<WorkerProcess> {
     return WorkerProcess.#start(context, (log) => ({
       type: "consume",
@@ -63,7 +63,7 @@ export class WorkerProcess {
     }));
   }
 
-  /** Starts a worker that publishes and dies; resolves when it has begun. */
+  /** Starts a worker that publishes and dies. Resolves when its broker has started. */
   static publish(context: CaseContext, adapter: ProcessAdapter, wish: PublishWish): Promise<WorkerProcess> {
     return WorkerProcess.#start(context, (log) => ({ type: "publish", ...wish, adapter, log }));
   }
@@ -84,24 +84,24 @@ export class WorkerProcess {
     worker.#child.send(given);
     await context.untilReady("a worker process to be ready", () => {
       if (worker.#running) return worker.#ready;
-      // What it was given to do may have killed it before it could say that it was ready.
+      // Its order may have killed it before it reported that it is ready.
       if (worker.#child.signalCode === "SIGKILL") return true;
-      throw new Error(`a worker process ended at once\n${worker.#errors}`);
+      throw new Error(`a worker process ended at its start\n${worker.#errors}`);
     });
     return worker;
   }
 
-  /** Whether the process is still there. */
+  /** Whether the process is running. */
   get running(): boolean {
     return this.#running;
   }
 
-  /** Lets handlers of the behaviour `gate` go on. */
+  /** Lets handlers of the behaviour `gate` continue. */
   openGate(): void {
     this.#child.send({ type: "open-gate" });
   }
 
-  /** Kills the process (SIGKILL); resolves when it is gone and its last report is in the ledger. A second call does nothing. */
+  /** Kills the process (SIGKILL). Resolves when its last report is in the ledger. A second call does nothing. */
   async kill(): Promise<void> {
     if (this.#running) this.#child.kill("SIGKILL");
     await this.#exited;
@@ -109,10 +109,10 @@ export class WorkerProcess {
   }
 
   #take(): void {
-    for (const report of this.#log.read()) this.#book(report);
+    for (const report of this.#log.read()) this.#record(report);
   }
 
-  #book(report: WorkerReport): void {
+  #record(report: WorkerReport): void {
     const { ledger } = this.#context;
     switch (report.type) {
       case "ready":

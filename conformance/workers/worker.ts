@@ -1,4 +1,4 @@
-// The program of a worker process: takes orders by messages, reports to a file.
+// The program of a worker process: gets orders as messages, and reports to a file.
 import type { Adapter } from "../../core/adapter.ts";
 import { createBroker } from "../../core/create-broker.ts";
 import type { Handler } from "../../core/delivery.ts";
@@ -87,5 +87,5 @@ async function obey(order: WorkerOrder): Promise<void> {
 }
 
 process.on("message", (order) => void obey(order as WorkerOrder));
-// The one who gives the orders is gone.
+// The parent process is gone.
 process.on("disconnect", () => process.exit(1));

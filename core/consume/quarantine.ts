@@ -22,7 +22,7 @@ const LONGEST_ALONE_START_MS = 10_000;
 const BEFORE_LAST = 3;
 /**
  * How many consumers have to crash while they run only this message. One is not enough: another consumer of the process
- * may have caused the crash, or somebody killed the process.
+ * may have caused the crash, or an operator killed the process.
  */
 const DEADLY_ALONE = 2;
 const NO_CRASHES = { crashes: 0, alone: 0 };

@@ -118,7 +118,7 @@ export class HandlerRunner {
     );
   }
 
-  /** Fails a running attempt at its deadline. Its handler may go on beside the retry. */
+  /** Fails a running attempt at its deadline. Its handler may continue beside the retry. */
   overrun(delivery: InFlightDelivery, error = this.#tookTooLong()): void {
     const attempt = delivery.current;
     if (attempt === undefined) return;
@@ -289,7 +289,7 @@ function decoded(incoming: IncomingMessage, codec: Codec): unknown {
   }
 }
 
-/** Bypasses the codec, which cannot tell a tombstone from an empty body. */
+/** Bypasses the codec, which cannot distinguish a tombstone from an empty body. */
 function tombstoneBody(codec: Codec, tombstones: Tombstones): unknown {
   if (tombstones !== "dead-letter") return null;
   if (codec.contentType === bytesCodec.contentType) return new Uint8Array();

@@ -58,8 +58,8 @@ export class PendingSend implements Expiring {
   #cause: unknown = undefined;
 
   /**
-   * `onAbandoned` is called when the caller was answered while the adapter did not have the message. `whyDown` tells why there
-   * is no connection, where that is known.
+   * `onAbandoned` is called when the caller was answered while the adapter did not have the message. `whyDown` returns
+   * why there is no connection, if known.
    */
   constructor(
     route: Route,

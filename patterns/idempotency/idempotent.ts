@@ -252,7 +252,7 @@ class Claim {
 
   #loseToStore(why: string): void {
     this.#isLostByStore = !this.#wasBlocked;
-    this.#lose(this.#wasBlocked ? `this process stood still, and ${why}` : why);
+    this.#lose(this.#wasBlocked ? `this process was blocked, and ${why}` : why);
   }
 
   #lose(why: string): void {

@@ -17,7 +17,7 @@ export interface InboxStore<Transaction> {
    * - `rolled-back`: the work resolved with false. Nothing is kept.
    * - `duplicate`: the row existed. The work was not called.
    * - `ended-early`: the row existed because the work of an earlier call, which was aborted or failed, had ended the
-   *   transaction by itself and kept it. The work was not called. A store tells it once, where it can.
+   *   transaction by itself and kept it. The work was not called. A store reports it once, where it can.
    * - `busy`: another transaction held the row, or the lock to write it, for longer than `waitMs`. The work was not called.
    *
    * A second call for one message waits for the first. Then it is a `duplicate`, or continues if the first rolled back.

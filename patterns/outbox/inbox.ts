@@ -61,7 +61,7 @@ export function transactional<Body, Transaction>(
 }
 
 const ENDED_EARLIER =
-  "an earlier attempt ended the inbox's transaction and did not come to its end: leave BEGIN, COMMIT and ROLLBACK to the inbox; look at what it wrote";
+  "an earlier attempt ended the inbox's transaction and did not finish: leave BEGIN, COMMIT and ROLLBACK to the inbox; look at what it wrote";
 
 type EventOf<Type extends InboxEvent["type"]> = Extract<InboxEvent, { readonly type: Type }>;
 

@@ -43,7 +43,7 @@ export interface RelayRowEvent {
  * - `flowing`: the stall is over.
  * - `failed`: the broker refused a row. The relay retries it after `retryMs`, and sends nothing behind it in its key before.
  * - `quarantined`: the broker refused a row for the last time, or the database keeps a sent row from being removed
- *   (`conflict`). The row stays in the store until somebody retries or discards it.
+ *   (`conflict`). The row stays in the store until it is retried or discarded.
  * - `postponed`: the result of a send is unknown, or it was not begun. The relay retries it after `retryMs` under its id.
  *   This alone never quarantines a row.
  * - `lost`: the lease of rows ended before their settlement: another relay sends them, under their ids.
@@ -97,7 +97,7 @@ export interface RelayOptions {
    */
   readonly retry?: RetryPolicy;
   /**
-   * Whether rows behind a quarantined row of their key wait (`hold`) until somebody retries or discards it, or not (`pass`).
+   * Whether rows behind a quarantined row of their key wait (`hold`) until it is retried or discarded, or not (`pass`).
    * Only rows of ordered destinations hold their key. Default `hold`.
    */
   readonly onQuarantine?: "hold" | "pass";

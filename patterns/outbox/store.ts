@@ -148,7 +148,7 @@ export interface OutboxClaim {
  * - `sent`: the broker confirmed it.
  * - `released`: it was not tried. It is claimable at once, and no attempt counts.
  * - `failed`: one more attempt, and not claimable for `retryInMs`. An `ordered` row holds its key until then.
- * - `quarantined`: one more attempt, and not claimable until somebody retries it. With `holdsKey` an `ordered` row holds its
+ * - `quarantined`: one more attempt, and not claimable until it is retried. With `holdsKey` an `ordered` row holds its
  *   key.
  */
 export type OutboxSettlement = { readonly position: number } & (
@@ -191,7 +191,7 @@ export interface OutboxHealth {
  *   removed since.
  * - `held-key`: rows wait behind a quarantined row of their key.
  * - `expired-claim`: a relay did not renew its claim, and no other relay took it over.
- * - `unclaimable`: no claim takes these rows, since somebody changed them or the tables. Other rows continue.
+ * - `unclaimable`: no claim takes these rows, because they or the tables were changed. Other rows continue.
  */
 export interface OutboxStall {
   readonly cause: "open-transaction" | "held-key" | "expired-claim" | "unclaimable";

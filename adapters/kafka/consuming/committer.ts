@@ -10,7 +10,7 @@ import { type Commit, encodeProgress } from "./progress.ts";
 interface CommitterEvents {
   /** The watermark for the next commit. */
   watermarkOf(partition: AssignedPartition): number;
-  /** A commit ended; `committed` tells whether anything was committed. */
+  /** A commit ended; `committed`: whether anything was committed. */
   answered(committed: boolean): void;
   /** Whether a delivery or settlement waits for the next commit. */
   isPressing(): boolean;

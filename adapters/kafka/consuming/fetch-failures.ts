@@ -234,7 +234,7 @@ export function unreadableError(cause: MessagingError, at: TopicPartition, offse
 function goneNotice(at: TopicPartition): MessagingError {
   return new MessagingError(
     "not-found",
-    `${describePartition(at)} is gone: the cluster does not know it any more; consuming goes on when it is back`,
+    `${describePartition(at)} is gone: the cluster does not know it any more; consuming continues when it is back`,
   );
 }
 
@@ -242,7 +242,7 @@ function goneNotice(at: TopicPartition): MessagingError {
 export function missingNotice(at: TopicPartition, from: number, to: number): MessagingError {
   return new MessagingError(
     "conflict",
-    `${describePartition(at)} was to be read from offset ${from} and begins at ${to}: ${to - from} offsets were deleted before they were read; consuming goes on at ${to}. Raise the topic's retention, or consume faster`,
+    `${describePartition(at)} was to be read from offset ${from} and begins at ${to}: ${to - from} offsets were deleted before they were read; consuming continues at ${to}. Raise the topic's retention, or consume faster`,
   );
 }
 
@@ -258,7 +258,7 @@ export function uncommittedNotice(at: TopicPartition, group: string, earliest: n
 export function beyondNotice(at: TopicPartition, position: number, end: number, earliest: number): MessagingError {
   return new MessagingError(
     "conflict",
-    `${describePartition(at)} was to be read from offset ${position} and ends at ${end}: its log was cut, or somebody committed that offset for the group; it is consumed anew from ${earliest}, the earliest that is kept`,
+    `${describePartition(at)} was to be read from offset ${position} and ends at ${end}: its log was cut, or another client committed that offset for the group; it is consumed again from ${earliest}, the earliest offset kept`,
   );
 }
 

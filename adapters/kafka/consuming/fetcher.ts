@@ -63,7 +63,7 @@ function push(byNode: Map<number, PartitionCursor[]>, node: number, cursor: Part
 const MAX_SILENCE_MS = 2_000;
 const UNKNOWN = "UNKNOWN_TOPIC_OR_PARTITION";
 const NO_LEADER = "LEADER_NOT_AVAILABLE";
-/** How long an empty answer may be held back. A partition's first fetch is not held back: it tells the log's end. */
+/** How long the server may hold an empty answer back, except a partition's first, which reports the log's end. */
 const LONG_POLL_MS = 10_000;
 const MIB = 1024 * 1024;
 /** The most bytes of an answer. */

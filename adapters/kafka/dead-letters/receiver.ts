@@ -107,7 +107,7 @@ export class Remover {
     );
     this.#timers.add(timer);
     const code = isMessagingError(cause) ? cause.code : "unconfirmed";
-    const text = `entries of "${topic}" could not be removed; they stand there until they are, and it is tried again`;
+    const text = `entries of "${topic}" could not be removed; they stay until a further try removes them`;
     this.#notices.report("removing", new MessagingError(code, text, { cause }));
   }
 

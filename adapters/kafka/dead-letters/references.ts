@@ -134,7 +134,7 @@ interface Reference extends TopicPartition {
   readonly lastOffset: number;
   /** How many records, as far as known. */
   readonly records: number;
-  /** The time of the first record, which tells it from the same offset of another log. Milliseconds since 1970. */
+  /** The time of the first record, which distinguishes it from the same offset of another log. Milliseconds since 1970. */
   readonly timestamp: number;
   /** The subscription's filter of routing keys. */
   readonly filter?: string | undefined;
@@ -230,7 +230,7 @@ async function endsBefore(log: Log, offset: number): Promise<boolean> {
   return (await log.read(Math.min(offset + 1, Number.MAX_SAFE_INTEGER), 0)) === "out-of-range";
 }
 
-/** Somebody else wrote the dead letter, or the log was cut. */
+/** A foreign sender wrote the dead letter, or the log was cut. */
 function beyond({ topic, partition, lastOffset }: Reference): MessagingError {
   return new MessagingError(
     "not-found",

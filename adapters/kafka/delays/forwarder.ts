@@ -369,7 +369,7 @@ export class DelayForwarder {
 
   #reportForeign({ record, partition }: DeliveredRecord): void {
     const { topic, delays } = this.#of;
-    const text = `offset ${record.offset} of "${delays}", partition ${partition}, says no time at which it is due, so somebody else wrote it; it goes to "${topic}" at once`;
+    const text = `offset ${record.offset} of "${delays}", partition ${partition}, has no due time, so another sender wrote it; it goes to "${topic}" at once`;
     this.#notices.report("foreign", new MessagingError("invalid", text, { cause: record.problem }));
   }
 

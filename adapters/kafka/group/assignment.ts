@@ -218,7 +218,7 @@ export class Commits {
   }
 
   async committed(partitions: readonly TopicPartition[]): Promise<readonly CommittedOffset[]> {
-    const what = `tell the offsets of group ${this.#group}`;
+    const what = `report the offsets of group ${this.#group}`;
     for (let attempt = 1; ; attempt++) {
       if (this.#events.isClosed()) throw new MessagingError("closed", `the member of group ${this.#group} is closed`);
       try {

@@ -114,7 +114,7 @@ export function answerError(name: string, what: string): MessagingError {
 export function inconsistentCoordinator(group: string, what: string): MessagingError {
   return new MessagingError(
     "unreachable",
-    `the coordinator of group ${group} does not repeat what ${what}: partitions may be with nobody; joining again. If it lasts, see what stands between this process and Kafka`,
+    `the coordinator of group ${group} does not repeat what ${what}: partitions may be without a consumer; joining again. If it lasts, check proxies between this process and Kafka`,
   );
 }
 
@@ -178,7 +178,7 @@ export class CoordinatorLink {
   }
 
   metadata(topics: readonly string[]): Promise<ClusterMetadata> {
-    return this.#on("asking", "tell about topics", this.#patienceMs, (connection) => connection.metadata(topics));
+    return this.#on("asking", "describe topics", this.#patienceMs, (connection) => connection.metadata(topics));
   }
 
   /** The coordinator must be found again. */
@@ -232,7 +232,7 @@ export class CoordinatorLink {
   }
 
   async #lookUp(): Promise<number> {
-    const what = `tell the coordinator of group ${this.#group}`;
+    const what = `name the coordinator of group ${this.#group}`;
     const { error, node } = await this.#on("asking", what, this.#patienceMs, (connection) =>
       connection.coordinator(this.#group),
     );

@@ -276,7 +276,7 @@ export class BrokerSocket {
         const from = new AnswerReader(payload);
         if (flexible) skipTags(from);
         const result = exchange.read(from);
-        // Which versions it speaks, a server says to everybody.
+        // A server reports its versions before any login, so that answer does not count.
         if (key !== API_VERSIONS) this.#isAnswered = true;
         if (from.throttledMs > 0) this.#mutedUntil = performance.now() + from.throttledMs;
         return result;

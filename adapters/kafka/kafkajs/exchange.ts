@@ -110,7 +110,7 @@ export function writeTopicId(to: Encoder, id: TopicId): void {
   to.writeBuffer(bytes);
 }
 
-/** Writes partitions grouped by topic. Throws for duplicates, since their answers could not be told apart. */
+/** Writes partitions grouped by topic. Throws for duplicates, since their answers could not be distinguished. */
 export function writeCompactByTopic<Item extends { readonly partition: number }>(
   to: Encoder,
   items: readonly Item[],
@@ -217,7 +217,7 @@ export interface Exchange<Answer> {
 }
 
 /**
- * Writes partitions grouped by topic, for most requests. Throws for duplicates, since their answers could not be told
+ * Writes partitions grouped by topic, for most requests. Throws for duplicates, since their answers could not be distinguished
  * apart.
  */
 export function writeByTopic<Item extends TopicPartition>(

@@ -36,7 +36,7 @@ export function guard(connection: Connection, events: GuardEvents): void {
     try {
       for (const frame of frames.take(chunk, mostBytes)) {
         const correlationId = frame.readInt32BE(0);
-        if (!requestQueue.inflight.has(correlationId)) throw new RangeError("an answer that nobody asked for");
+        if (!requestQueue.inflight.has(correlationId)) throw new RangeError("an answer without a request");
         requestQueue.fulfillRequest({ correlationId, payload: frame.subarray(4), size: frame.length });
       }
     } catch (error) {

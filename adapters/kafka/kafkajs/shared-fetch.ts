@@ -259,7 +259,7 @@ export class SharedFetch {
     }
   }
 
-  /** While the node throttles us, those whose time is over are answered with nothing, which tells them why nothing comes. */
+  /** While the node throttles, requests whose time is over get an empty answer, which reports the throttle. */
   #rest(now: number): void {
     let next = this.#pausedUntil;
     for (const waiting of this.#waiting) {

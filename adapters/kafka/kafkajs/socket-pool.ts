@@ -188,7 +188,7 @@ export class SocketPool {
   /** Stores a node's address, and which broker named it unless the user gave it. */
   #learn(node: number, { host, port }: Address, from: Address): void {
     const isGiven = this.#seeds.some((seed) => seed.host === host && seed.port === port);
-    // Whoever named the first broker named this one too.
+    // The broker that named `from` counts as having named this one too.
     this.#nodes.set(node, isGiven ? { host, port } : { host, port, namedBy: from.namedBy ?? describeBroker(from) });
     // A socket to a seed becomes that of its node.
     const [seed, own] = [seedKey({ host, port }), groupKey(node, "ordinary")];

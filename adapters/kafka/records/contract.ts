@@ -248,7 +248,7 @@ const CHECKSUM = 0x04;
 const DICTIONARY_BYTES = [0, 1, 2, 4] as const;
 const CONTENT_SIZE_BYTES = [0, 2, 4, 8] as const;
 
-/** Each costs a call. Whoever compresses in a stream writes blocks, not frames. */
+/** Each costs a call. Streaming compressors write blocks, not frames. */
 const MAX_FRAMES = 10_000;
 
 /** The frames that hold something, in order. Shares the memory. Throws a `RangeError` for what is no row of frames. */

@@ -237,21 +237,21 @@ function* retentionFaults({ role }: PlannedTopic, value: (name: Inspected) => st
   const wanted = role === "entries" ? "compact" : "delete";
   const policy = value("cleanup.policy") ?? wanted;
   if (policy !== wanted) {
-    yield `has cleanup.policy=${policy}, which would ${role === "quarantine" ? "refuse or lose records" : "delete messages that nobody handled"}: set it to ${wanted}`;
+    yield `has cleanup.policy=${policy}, which would ${role === "quarantine" ? "refuse or lose records" : "delete unhandled messages"}: set it to ${wanted}`;
   }
   const removed = Number(value("delete.retention.ms") ?? TOMBSTONE_RETENTION_MS);
   if (role === "entries" && removed < TOMBSTONE_RETENTION_MS) {
-    yield `has delete.retention.ms=${removed}, so that a reader may take a removed entry for one that stands: set it to ${TOMBSTONE_RETENTION_MS} or more`;
+    yield `has delete.retention.ms=${removed}, so that a reader may see a removed entry as present: set it to ${TOMBSTONE_RETENTION_MS} or more`;
   }
   if (role === "quarantine") yield* quarantineFaults(value);
   if (role !== "work") return;
   for (const name of ["retention.ms", "retention.bytes"] as const) {
     const limit = value(name) ?? "-1";
-    if (limit !== "-1") yield `has ${name}=${limit}, which would delete messages that nobody handled: set it to -1`;
+    if (limit !== "-1") yield `has ${name}=${limit}, which would delete unhandled messages: set it to -1`;
   }
 }
 
-/** The records of the last day tell which messages make consumers crash. */
+/** The records of the last day show which messages make consumers crash. */
 function* quarantineFaults(value: (name: Inspected) => string | undefined): Iterable<string> {
   const [ms, bytes] = [value("retention.ms") ?? "-1", value("retention.bytes") ?? "-1"];
   if (ms !== "-1" && Number(ms) < QUARANTINE_KEPT_MS) {
@@ -284,7 +284,7 @@ function* safetyFaults(
     yield `has min.insync.replicas=${inSync} and ${replicas} replicas, so that nothing can be sent: lower the one or raise the other`;
   }
   if (replicas >= REPLICAS_FOR_TWO && inSync < 2) {
-    yield "has min.insync.replicas=1, so that a confirmed message may stand on one broker alone: set it to 2";
+    yield "has min.insync.replicas=1, so that a confirmed message may be stored on one broker only: set it to 2";
   }
   if (value("unclean.leader.election.enable") === "true") {
     yield "has unclean.leader.election.enable=true, which loses confirmed messages when a leader fails: set it to false";

@@ -87,7 +87,7 @@ function offsetIn(offsets: readonly CommittedOffset[] | undefined, at: TopicPart
 export function slowGroupNotice({ topic }: TrimTarget, group: string): MessagingError {
   return new MessagingError(
     "conflict",
-    `group "${oneLine(group, MAX_GROUP)}" is ${SLOW_FROM_OFFSETS} offsets or more behind in topic "${topic}" on Kafka, and what it has not read stays on the disk: have it read, or delete the group if nobody needs it any more`,
+    `group "${oneLine(group, MAX_GROUP)}" is ${SLOW_FROM_OFFSETS} offsets or more behind in topic "${topic}" on Kafka, and its unread records stay on the disk: let it read them, or delete the group if no consumer needs it any more`,
   );
 }
 
@@ -255,7 +255,7 @@ function undeletedNotice(topic: string, cause: MessagingError): MessagingError {
 function unseenNotice(topic: string, cause: MessagingError): MessagingError {
   return new MessagingError(
     "unauthorized",
-    `what is handled stays in topic "${topic}" on Kafka, for others may read there and it cannot be seen how far they are: grant the right to describe the cluster and all groups, or set the option trim to "exclusive" if nobody else reads there`,
+    `handled records stay in topic "${topic}" on Kafka, because the positions of other groups are unknown: grant the right to describe the cluster and all groups, or set the option trim to "exclusive" if no other group reads there`,
     { cause },
   );
 }

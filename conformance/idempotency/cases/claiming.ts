@@ -6,15 +6,15 @@ import type { StoreCase } from "../case.ts";
 import { claimed, openStore, type StoreContext } from "../context.ts";
 
 export const claiming: readonly StoreCase[] = [
-  { number: "I1", title: "claim, complete, done for everybody; a second completion changes nothing", run: completes },
+  { number: "I1", title: "claim, complete, done for all; a second completion changes nothing", run: completes },
   {
     number: "I2",
-    title: "a claim is busy for others, and says for how long; released it is free at once",
+    title: "a claim is busy for others, with its remaining time; a released key is free at once",
     run: releases,
   },
-  { number: "I3", title: "of many claims at once one wins", run: oneWins },
-  { number: "I4", title: "under claims, failures and completions at once every key is done once", run: doneOnce },
-  { number: "I5", title: "keys are told apart exactly, whatever is in them and however long", run: keepsKeysApart },
+  { number: "I3", title: "one of many concurrent claims wins", run: oneWins },
+  { number: "I4", title: "with concurrent claims, failures and completions, every key is done once", run: doneOnce },
+  { number: "I5", title: "keys are compared exactly, with any characters and length", run: keepsKeysApart },
 ];
 
 async function completes(context: StoreContext): Promise<void> {
@@ -25,8 +25,8 @@ async function completes(context: StoreContext): Promise<void> {
   assert.equal(await store.complete(key, token, LONG_MS), "completed");
   for (const one of [store, other]) assert.deepEqual(await one.claim(key, LONG_MS), { status: "done" });
   assert.equal(await store.complete(key, token, LONG_MS), "completed", "a completion whose answer was lost");
-  assert.equal(await store.release(key, token), "lost", "what is done was released");
-  assert.equal(await store.renew(key, token, 1), "lost", "what is done was renewed");
+  assert.equal(await store.release(key, token), "lost", "a completed key was released");
+  assert.equal(await store.renew(key, token, 1), "lost", "a completed key was renewed");
   assert.deepEqual(await other.claim(key, LONG_MS), { status: "done" });
 }
 
@@ -38,7 +38,7 @@ async function releases(context: StoreContext): Promise<void> {
     const result = await one.claim(key, LONG_MS);
     if (result.status !== "busy") assert.fail(`a key that is held was ${result.status}`);
     const { remainingMs } = result;
-    // Long leases on a slow machine: more than half of it is left.
+    // Even on a slow machine more than half of the lease is left.
     assert.ok(remainingMs > LONG_MS / 2 && remainingMs <= LONG_MS + 1, `held for ${remainingMs} ms of ${LONG_MS}`);
   }
   assert.equal(await store.release(key, token), "released");
@@ -64,7 +64,7 @@ async function oneWins(context: StoreContext): Promise<void> {
     const racers = Array.from({ length: RACERS }, (_, racer) => stores[racer % STORES]?.claim(key, LONG_MS));
     const results = await Promise.all(racers);
     const won = results.filter((result) => result?.status === "claimed").length;
-    assert.equal(won, 1, `${won} of ${RACERS} claims at once won`);
+    assert.equal(won, 1, `${won} of ${RACERS} concurrent claims won`);
     assert.equal(results.filter((result) => result?.status === "busy").length, RACERS - 1);
   }
 }
@@ -90,8 +90,8 @@ async function doneOnce(context: StoreContext): Promise<void> {
         await turn();
         continue;
       }
-      assert.equal(inside.get(key) ?? 0, 0, "two held one key");
-      assert.equal(completed.get(key) ?? 0, 0, "what was done was claimed");
+      assert.equal(inside.get(key) ?? 0, 0, "two claims hold one key");
+      assert.equal(completed.get(key) ?? 0, 0, "a completed key was claimed");
       inside.set(key, 1);
       await turn();
       inside.set(key, 0);
@@ -133,6 +133,6 @@ async function keepsKeysApart(context: StoreContext): Promise<void> {
     const { status } = await store.claim(key, LONG_MS);
     assert.equal(status, index % 2 === 0 ? "done" : "busy", `the key ${JSON.stringify(key)}`);
   }
-  // Where the key ends matters to nobody else's token.
+  // The token of another key, which differs only at its end, does nothing.
   assert.equal(await store.release(keys[1] ?? "", tokens.get(keys[3] ?? "") ?? ""), "lost", "another key's token");
 }

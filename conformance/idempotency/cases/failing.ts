@@ -7,15 +7,15 @@ import { claimed, openStore, type StoreContext } from "../context.ts";
 import { startStoreProcess } from "../store-process.ts";
 
 export const failing: readonly StoreCase[] = [
-  { number: "I12", title: "of claims at once in several processes one wins", run: oneProcessWins },
+  { number: "I12", title: "one of concurrent claims in several processes wins", run: oneProcessWins },
   {
     number: "I13",
-    title: "a process is killed between effect and completion: after its lease the next one runs",
+    title: "a process is killed between effect and completion: the next claim succeeds after its lease",
     run: killed,
   },
   {
     number: "I14",
-    title: "the database is down: every call fails in bounded time, and afterwards all is as it was",
+    title: "during an outage every call fails in bounded time; afterwards the records are unchanged",
     run: isDown,
   },
 ];
@@ -49,7 +49,7 @@ async function killed(context: StoreContext): Promise<void> {
   await worker.kill();
   await context.until("the claim of a dead process to end", async () => {
     const { status } = await store.claim(key, LONG_MS);
-    assert.notEqual(status, "done", "what nobody completed is done");
+    assert.notEqual(status, "done", "a key without a completion is done");
     return status === "claimed";
   });
 }
@@ -59,7 +59,7 @@ async function isDown(context: StoreContext): Promise<void> {
   const outage = outageOf(context);
   if (outage === undefined) return;
   const store = await openStore(context);
-  // What a failed call did is unknown: those that end a claim have claims of their own.
+  // The effect of a failed call is unknown, so each call that ends a claim has its own.
   const [held, ended, given, done, free] = [
     context.name(),
     context.name(),
@@ -74,23 +74,23 @@ async function isDown(context: StoreContext): Promise<void> {
   await outage.begin();
   const calls: Readonly<Record<string, () => Promise<unknown>>> = {
     claim: () => store.claim(free, LONG_MS),
-    "claim of what is held": () => store.claim(held, LONG_MS),
-    "claim of what is done": () => store.claim(done, LONG_MS),
+    "claim of a held key": () => store.claim(held, LONG_MS),
+    "claim of a completed key": () => store.claim(done, LONG_MS),
     renew: () => store.renew(held, token, LONG_MS),
     complete: () => store.complete(ended, endedToken, LONG_MS),
     release: () => store.release(given, givenToken),
-    // With nothing to clean there is nothing to ask.
+    // A database that removes records by itself gets no call.
     ...(harness.removesByItself ? {} : { clean: () => store.clean(1) }),
   };
   for (const [name, call] of Object.entries(calls)) {
     const answer = await context.inTime(
-      `${name}, while the database is down,`,
+      `${name}, during the outage,`,
       call().then(JSON.stringify, (error) => error),
     );
-    assert.ok(isMessagingError(answer), `${name}, while the database is down: ${answer}`);
+    assert.ok(isMessagingError(answer), `${name}, during the outage: ${answer}`);
   }
   await outage.end();
-  await context.until("the store to mend its connection", () =>
+  await context.until("the store to reconnect", () =>
     store.claim(done, LONG_MS).then(
       ({ status }) => status === "done",
       () => false,
@@ -98,7 +98,7 @@ async function isDown(context: StoreContext): Promise<void> {
   );
   assert.equal((await store.claim(held, LONG_MS)).status, "busy");
   assert.equal(await store.complete(held, token, LONG_MS), "completed");
-  assert.equal(await store.complete(ended, endedToken, LONG_MS), "completed", "a completion that failed, again");
+  assert.equal(await store.complete(ended, endedToken, LONG_MS), "completed", "a second try of a failed completion");
   assert.notEqual((await store.claim(given, LONG_MS)).status, "done");
   assert.notEqual((await store.claim(free, LONG_MS)).status, "done");
 }

@@ -5,10 +5,10 @@ import type { StoreCase } from "../case.ts";
 import { claimed, openStore, type StoreContext } from "../context.ts";
 
 export const keeping: readonly StoreCase[] = [
-  { number: "I10", title: "what is done is done until its retention is over, and not longer", run: isKept },
+  { number: "I10", title: "a completed key stays done until its retention ends, and not longer", run: isKept },
   {
     number: "I11",
-    title: "cleaning removes what has ended, no more at once than it is told, and nothing else",
+    title: "cleaning removes ended records only, at most `limit`",
     run: cleans,
   },
 ];
@@ -16,18 +16,18 @@ export const keeping: readonly StoreCase[] = [
 const SHORT_MS = 300;
 const ROUNDING_MS = 2;
 
-/** Claims and completes a key; resolves with the claim's token. */
+/** Claims and completes a key. Resolves with the claim's token. */
 async function completed(store: IdempotencyStore, key: string, retentionMs: number): Promise<string> {
   const token = await claimed(store, key);
   assert.equal(await store.complete(key, token, retentionMs), "completed");
   return token;
 }
 
-/** Waits until a key that was done can be claimed. */
+/** Waits until a completed key can be claimed. */
 async function forgotten(context: StoreContext, store: IdempotencyStore, key: string): Promise<void> {
-  await context.until("a retention to be over", async () => {
+  await context.until("a retention to end", async () => {
     const { status } = await store.claim(key, LONG_MS);
-    assert.notEqual(status, "busy", "what is done is held");
+    assert.notEqual(status, "busy", "a completed key is busy");
     return status === "claimed";
   });
 }
@@ -40,10 +40,10 @@ async function isKept(context: StoreContext): Promise<void> {
   const token = await completed(store, key, SHORT_MS);
   await forgotten(context, store, key);
   const keptMs = performance.now() - begin;
-  assert.ok(keptMs >= SHORT_MS - ROUNDING_MS, `a retention of ${SHORT_MS} ms was over after ${keptMs}`);
+  assert.ok(keptMs >= SHORT_MS - ROUNDING_MS, `a retention of ${SHORT_MS} ms ended after ${keptMs}`);
   assert.equal((await store.claim(kept, LONG_MS)).status, "done");
-  assert.equal(await store.complete(key, token, LONG_MS), "lost", "who completed it once completed it for another");
-  assert.equal((await store.claim(key, LONG_MS)).status, "busy", "the holder's claim is gone");
+  assert.equal(await store.complete(key, token, LONG_MS), "lost", "an old token completed another claim");
+  assert.equal((await store.claim(key, LONG_MS)).status, "busy", "the new claim is gone");
 }
 
 const ENDED = 12;
@@ -62,24 +62,25 @@ async function cleans(context: StoreContext): Promise<void> {
   await completed(store, last, SHORT_MS);
   await forgotten(context, store, last);
   const { count, removesByItself = false } = context.harness;
-  const stand = async (): Promise<number> => (await count?.(context.prefix)) ?? 0;
+  const records = async (): Promise<number> => (await count?.(context.prefix)) ?? 0;
   const all = ENDED + 3;
-  if (count !== undefined && !removesByItself) assert.equal(await stand(), all, "records before cleaning");
-  // What others left on a shared database is cleaned with it.
+  if (count !== undefined && !removesByItself) assert.equal(await records(), all, "records before cleaning");
+  // On a shared database, cleaning also removes the ended records of others.
   let total = 0;
-  for (let before = await stand(); ; ) {
+  for (let before = await records(); ; ) {
     const removed = await store.clean(LIMIT);
     assert.ok(removed >= 0 && removed <= LIMIT, `cleaning at most ${LIMIT} removed ${removed}`);
-    const after = await stand();
+    const after = await records();
     assert.ok(before - after <= LIMIT || removesByItself, `cleaning at most ${LIMIT} removed ${before - after}`);
     before = after;
     total += removed;
     if (removed === 0) break;
   }
-  assert.equal((await store.claim(held, LONG_MS)).status, "busy", "a claim was cleaned away");
-  assert.equal((await store.claim(last, LONG_MS)).status, "busy", "a claim was cleaned away");
-  assert.equal((await store.claim(done, LONG_MS)).status, "done", "what is done was cleaned away");
-  if (!removesByItself) assert.ok(total >= ENDED, `of ${ENDED} records that have ended ${total} were removed`);
+  assert.equal((await store.claim(held, LONG_MS)).status, "busy", "cleaning removed a claim");
+  assert.equal((await store.claim(last, LONG_MS)).status, "busy", "cleaning removed a claim");
+  assert.equal((await store.claim(done, LONG_MS)).status, "done", "cleaning removed a completed key");
+  if (!removesByItself) assert.ok(total >= ENDED, `${total} of ${ENDED} ended records were removed`);
   else if (count === undefined) context.cannot("the harness cannot count records", undefined);
-  if (count !== undefined) await context.until("what ended to be gone", async () => (await stand()) === all - ENDED);
+  if (count !== undefined)
+    await context.until("ended records to be removed", async () => (await records()) === all - ENDED);
 }

@@ -6,24 +6,24 @@ import { withClockOff } from "../clock-off.ts";
 import { claimed, openStore, type StoreContext } from "../context.ts";
 
 export const leasing: readonly StoreCase[] = [
-  { number: "I6", title: "a lease that is not renewed ends, never early: the next claim gets the key", run: ends },
-  { number: "I7", title: "a renewed lease is kept", run: isRenewed },
-  { number: "I8", title: "who lost a claim can neither renew, complete nor release it", run: fences },
-  { number: "I9", title: "leases are the store's time: a worker whose clock is wrong changes nothing", run: ownClock },
+  { number: "I6", title: "a lease that is not renewed ends, never early, and the next claim gets the key", run: ends },
+  { number: "I7", title: "a renewed lease lasts", run: isRenewed },
+  { number: "I8", title: "a lost claim cannot be renewed, completed or released", run: fences },
+  { number: "I9", title: "leases follow the store's clock: a worker's wrong clock changes nothing", run: ownClock },
 ];
 
 const SHORT_MS = 300;
-/** Databases count whole milliseconds. */
+/** Databases round to milliseconds. */
 const ROUNDING_MS = 2;
 
-/** Waits until the key can be claimed, and resolves with the new claim's token. */
+/** Waits until the key can be claimed. Resolves with the new token. */
 async function taken(context: StoreContext, store: IdempotencyStore, key: string): Promise<string> {
   let token = "";
   await context.until("a claim to end", async () => {
     const result = await store.claim(key, LONG_MS);
-    assert.notEqual(result.status, "done", "a key that nobody completed is done");
+    assert.notEqual(result.status, "done", "a key without a completion is done");
     if (result.status === "claimed") token = result.token;
-    else if (result.status === "busy") assert.ok(result.remainingMs >= 0, "a claim is held for less than no time");
+    else if (result.status === "busy") assert.ok(result.remainingMs >= 0, "the remaining time of a claim is negative");
     return token !== "";
   });
   return token;
@@ -36,12 +36,12 @@ async function ends(context: StoreContext): Promise<void> {
   await claimed(store, key, SHORT_MS);
   await taken(context, other, key);
   const heldMs = performance.now() - begin;
-  assert.ok(heldMs >= SHORT_MS - ROUNDING_MS, `a lease of ${SHORT_MS} ms was over after ${heldMs}`);
+  assert.ok(heldMs >= SHORT_MS - ROUNDING_MS, `a lease of ${SHORT_MS} ms ended after ${heldMs}`);
 }
 
 async function isRenewed(context: StoreContext): Promise<void> {
   const [store, other] = [await openStore(context), await openStore(context)];
-  // A machine that stands still for longer than the lease proves nothing: then with a longer one.
+  // If the machine paused for longer than the lease, try a longer one.
   for (let leaseMs = SHORT_MS; ; leaseMs *= 2) {
     const [key, control] = [context.name(), context.name()];
     const begin = performance.now();
@@ -70,18 +70,18 @@ async function fences(context: StoreContext): Promise<void> {
     assert.equal(await store.release(key, old), "lost", `released ${when}`);
     assert.equal(await store.complete(key, old, LONG_MS), "lost", `completed ${when}`);
   };
-  await late("what another holds");
-  assert.equal((await store.claim(key, LONG_MS)).status, "busy", "the holder's claim is gone");
+  await late("while another holds it");
+  assert.equal((await store.claim(key, LONG_MS)).status, "busy", "the new claim is gone");
   assert.equal(await other.renew(key, token, LONG_MS), "renewed");
   assert.equal(await other.release(key, token), "released");
-  await late("what another released");
+  await late("after another released it");
   const third = await claimed(other, key);
   assert.equal(await other.complete(key, third, LONG_MS), "completed");
-  await late("what another completed");
+  await late("after another completed it");
   assert.equal((await store.claim(key, LONG_MS)).status, "done");
   const made = context.name();
-  assert.equal(await store.complete(made, old, LONG_MS), "lost", "completed what nobody claimed");
-  assert.equal(await store.renew(made, old, LONG_MS), "lost", "renewed what nobody claimed");
+  assert.equal(await store.complete(made, old, LONG_MS), "lost", "completed an unclaimed key");
+  assert.equal(await store.renew(made, old, LONG_MS), "lost", "renewed an unclaimed key");
   await claimed(store, made);
 }
 
@@ -106,7 +106,7 @@ async function ownClock(context: StoreContext): Promise<void> {
     });
     assert.equal((await store.claim(theirs, LONG_MS)).status, "busy", `the claim of a worker ${how} ended`);
     assert.equal((await store.claim(renewed, LONG_MS)).status, "busy", `the renewal by a worker ${how} ended`);
-    assert.equal((await store.claim(done, LONG_MS)).status, "done", `what a worker ${how} completed is not done`);
+    assert.equal((await store.claim(done, LONG_MS)).status, "done", `a completion by a worker ${how} is not done`);
     await taken(context, store, short);
   }
 }

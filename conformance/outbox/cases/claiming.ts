@@ -6,13 +6,13 @@ import type { OutboxHarness } from "../harness.ts";
 import { committed, drain, keyed, Outboxes, positionOf, row, sentAll, take } from "../outbox-place.ts";
 
 export const claiming: readonly StoreCase<OutboxHarness>[] = [
-  { number: "O5", title: "a claimed row is nobody else's; no claim is larger than asked for", run: claimsOnce },
-  { number: "O6", title: "no claim has a row of a key that another claim has rows of", run: holdsKeys },
-  { number: "O7", title: "keys are told apart by destination, kind and exact text", run: keepsKeysApart },
-  { number: "O8", title: "with several claimers each row is sent once, and each key in order", run: keepsOrder },
+  { number: "O5", title: "a claimed row is in no other claim; no claim exceeds its limit", run: claimsOnce },
+  { number: "O6", title: "no two claims have rows of one key", run: holdsKeys },
+  { number: "O7", title: "keys differ by kind, destination and exact text", run: keepsKeysApart },
+  { number: "O8", title: "with several relays each row is sent once, and each key in order", run: keepsOrder },
   {
     number: "O9",
-    title: "what is released can be claimed at once, in its old place, with nothing counted",
+    title: "a released row can be claimed at once, in its old place, without an attempt",
     run: releases,
   },
 ];
@@ -20,7 +20,11 @@ export const claiming: readonly StoreCase<OutboxHarness>[] = [
 async function claimsOnce(context: StoreContext<OutboxHarness>): Promise<void> {
   const outboxes = await Outboxes.make(context);
   const [outbox, other] = [await outboxes.open(), await outboxes.store()];
-  assert.equal(await outbox.store.claim({ relay: "r", limit: 1, leaseMs: 1_000 }), undefined, "an empty outbox");
+  assert.equal(
+    await outbox.store.claim({ relay: "r", limit: 1, leaseMs: 1_000 }),
+    undefined,
+    "an empty outbox gave a claim",
+  );
   const ids = Array.from({ length: 20 }, (_, n) => `row-${String(n).padStart(2, "0")}`);
   await committed(
     outbox,
@@ -39,10 +43,10 @@ async function claimsOnce(context: StoreContext<OutboxHarness>): Promise<void> {
   }
   assert.deepEqual(came.sort(), ids, "rows were claimed twice or never");
   const tokens = claims.map(({ token }) => token).filter((token) => token !== "");
-  assert.equal(new Set(tokens).size, tokens.length, "two claims have one token");
+  assert.equal(new Set(tokens).size, tokens.length, "two claims have the same token");
 }
 
-/** Enough that a store that locks several keys together leaves some free. */
+/** So many that a store which locks several keys together leaves some free. */
 const OTHERS = 64;
 
 async function holdsKeys(context: StoreContext<OutboxHarness>): Promise<void> {
@@ -59,7 +63,7 @@ async function holdsKeys(context: StoreContext<OutboxHarness>): Promise<void> {
     [],
     "rows of a key were claimed that another claim holds",
   );
-  assert.ok(came.length > 0, "no other key could be claimed meanwhile");
+  assert.ok(came.length > 0, "no other key could be claimed");
   await sentAll(outbox.store, first);
   came.push(...(await drain(other)));
   assert.deepEqual(
@@ -93,14 +97,14 @@ async function keepsKeysApart(context: StoreContext<OutboxHarness>): Promise<voi
   assert.deepEqual(await drain(outbox.store), ["s1", "s2", "s3", "s4", "s5", "s6"]);
 }
 
-const CLAIMERS = 4;
+const RELAYS = 4;
 const KEYS = 5;
 const ROWS = 200;
 
 async function keepsOrder(context: StoreContext<OutboxHarness>): Promise<void> {
   const outboxes = await Outboxes.make(context);
   const outbox = await outboxes.open();
-  const stores = await Promise.all(Array.from({ length: CLAIMERS }, () => outboxes.store()));
+  const stores = await Promise.all(Array.from({ length: RELAYS }, () => outboxes.store()));
   const sent = new Map<string, number[]>();
   const inside = new Set<string>();
   let count = 0;
@@ -134,12 +138,12 @@ async function keepsOrder(context: StoreContext<OutboxHarness>): Promise<void> {
       [...numbers].sort((one, other) => one - other),
       `${key} was sent in another order`,
     );
-    assert.equal(new Set(numbers).size, numbers.length, `${key} has a row that was sent twice`);
+    assert.equal(new Set(numbers).size, numbers.length, `a row of ${key} was sent twice`);
   }
   assert.equal([...sent.values()].flat().length, ROWS);
 }
 
-/** Sends the rows of a claim, but of some keys only the first ones; those that were sent. */
+/** Sends the rows of a claim, of some keys only the first ones. Returns the positions of the sent rows. */
 function sendSome(context: StoreContext<OutboxHarness>, claim: OutboxClaim, sent: Map<string, number[]>): number[] {
   const stopped = new Set<string>();
   const positions: number[] = [];
@@ -173,6 +177,6 @@ async function releases(context: StoreContext<OutboxHarness>): Promise<void> {
   assert.deepEqual(
     again.rows.map(({ attempts }) => attempts),
     [0, 0, 0],
-    "a release was counted",
+    "a release counted as an attempt",
   );
 }

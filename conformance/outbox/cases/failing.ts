@@ -7,15 +7,15 @@ import { committed, drain, keyed, Outboxes, positionOf, row, sentAll, take } fro
 import { startStoreProcess } from "../store-process.ts";
 
 export const failing: readonly StoreCase<OutboxHarness>[] = [
-  { number: "O21", title: "a process is killed before its commit: its rows were never there", run: killedBeforeCommit },
+  { number: "O21", title: "a process is killed before its commit: its rows are not stored", run: killedBeforeCommit },
   {
     number: "O22",
-    title: "a process is killed with a claim: others take it over when its lease is over",
+    title: "a process is killed with a claim: others take its rows over after its lease",
     run: killedInClaim,
   },
   {
     number: "O23",
-    title: "the database is down: every call fails in bounded time; then all is as it was",
+    title: "during an outage every call fails in bounded time; afterwards the rows are unchanged",
     run: outage,
   },
 ];
@@ -29,8 +29,8 @@ async function killedBeforeCommit(context: StoreContext<OutboxHarness>): Promise
   const rows = [keyed("gone-1", "k"), keyed("gone-2", "k")].map((one) => ({ ...one, body: "{}" }));
   await worker.ask({ type: "insert-and-stay", rows });
   await worker.kill();
-  await context.inTime("writing after a writer died", committed(outbox, [keyed("kept", "k")]));
-  assert.deepEqual(await drain(outbox.store), ["kept"], "rows came whose transaction did not commit");
+  await context.inTime("an insert after a writer died", committed(outbox, [keyed("kept", "k")]));
+  assert.deepEqual(await drain(outbox.store), ["kept"], "rows of an uncommitted transaction were claimed");
 }
 
 const LEASE_MS = 1_000;
@@ -84,11 +84,11 @@ async function outage(context: StoreContext<OutboxHarness>): Promise<void> {
   };
   for (const [name, call] of Object.entries(calls)) {
     const answered = call().then(JSON.stringify, (error) => error);
-    const answer = await context.inTime(`${name}, while the database is down,`, answered);
-    assert.ok(isMessagingError(answer), `${name}, while the database is down: ${answer}`);
+    const answer = await context.inTime(`${name}, during the outage,`, answered);
+    assert.ok(isMessagingError(answer), `${name}, during the outage: ${answer}`);
   }
   await down.end();
-  await context.until("the store to mend its connection", () =>
+  await context.until("the store to reconnect", () =>
     store.renew(claim.token, LONG_MS).then(
       (result) => result === "renewed",
       () => false,
@@ -96,11 +96,11 @@ async function outage(context: StoreContext<OutboxHarness>): Promise<void> {
   );
   const after = await context.inTime("a claim after the outage", take(store));
   await sentAll(store, { token: claim.token, rows: claim.rows.slice(0, 1) });
-  // What a call did that failed is unknown.
+  // The effect of a failed call is unknown.
   const unchanged = await store.settle(claim.token, [failure]);
   const rest = [...after.ids, ...(await drain(store))].filter((id) => id !== "failed");
   assert.deepEqual(rest, ["waiting"]);
   assert.ok(unchanged.length <= 1);
   await committed(outbox, [row("new")]);
-  assert.deepEqual((await take(store)).ids.includes("new"), true, "nothing new is claimed after an outage");
+  assert.deepEqual((await take(store)).ids.includes("new"), true, "a new row is not claimed after an outage");
 }

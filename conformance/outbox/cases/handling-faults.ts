@@ -7,25 +7,29 @@ import { handle, Inboxes, message } from "../inbox-place.ts";
 import { startStoreProcess } from "../store-process.ts";
 
 export const handlingFaults: readonly StoreCase<InboxHarness>[] = [
-  { number: "N9", title: "when its signal is aborted all is rolled back at once, and late writes fail", run: aborts },
-  { number: "N10", title: "a wait ends when its signal is aborted", run: abortsWaiting },
-  { number: "N11", title: "a transaction that was ended from within is a conflict", run: endedFromWithin },
-  { number: "N12", title: "a failed statement that was passed over is no success", run: doomed },
+  { number: "N9", title: "an aborted signal rolls back at once, and late writes fail", run: aborts },
+  { number: "N10", title: "an aborted signal ends a wait", run: abortsWaiting },
+  { number: "N11", title: "a handler that ended its transaction is a conflict", run: endedFromWithin },
+  { number: "N12", title: "a handler that ignored a failed statement does not commit", run: doomed },
   {
     number: "N13",
-    title: "a process is killed before its commit: nothing is kept, and the next one runs",
+    title: "a process is killed before its commit: nothing is stored, and the next copy runs",
     run: killedBefore,
   },
-  { number: "N14", title: "a process is killed after its commit: the next copy is known", run: killedAfter },
-  { number: "N15", title: "the database is down: calls fail in bounded time; then all is as it was", run: outage },
+  { number: "N14", title: "a process is killed after its commit: the next copy is a duplicate", run: killedAfter },
+  {
+    number: "N15",
+    title: "during an outage calls fail in bounded time; afterwards the rows are unchanged",
+    run: outage,
+  },
   {
     number: "N16",
-    title: "a work whose connection ends is no outage: it ends as it says, and nothing is kept",
+    title: "a handler whose connection ended is no outage: its result counts, and nothing is stored",
     run: broken,
   },
   {
     number: "N17",
-    title: "a work that was aborted after it ended the transaction is not taken for done by the next copy",
+    title: "a handler that ended its transaction and was aborted does not count as handled",
     run: endedAndAborted,
   },
 ];
@@ -36,11 +40,11 @@ async function aborts(context: StoreContext<InboxHarness>): Promise<void> {
   const controller = new AbortController();
   const reason = new Error("stopped");
   const late = Promise.withResolvers<unknown>();
-  const goOn = Promise.withResolvers<void>();
+  const mayContinue = Promise.withResolvers<void>();
   const begun = Promise.withResolvers<void>();
   const afterwards = async (transaction: unknown): Promise<boolean> => {
     begun.resolve();
-    await goOn.promise;
+    await mayContinue.promise;
     await inbox.write(transaction, "late").then(
       () => late.resolve("it was written"),
       (error: unknown) => late.resolve(error),
@@ -48,7 +52,7 @@ async function aborts(context: StoreContext<InboxHarness>): Promise<void> {
     return true;
   };
   const handled = handle(inbox, message("m-1"), { afterwards, signal: controller.signal }, "aborted");
-  await context.inTime("the work", begun.promise);
+  await context.inTime("the handler to begin", begun.promise);
   controller.abort(reason);
   const end = await context.inTime(
     "an aborted call",
@@ -57,8 +61,8 @@ async function aborts(context: StoreContext<InboxHarness>): Promise<void> {
   assert.equal(end, reason, "an aborted call did not reject with the signal's reason");
   const next = handle(other, message("m-1"), {}, "next");
   assert.equal(await context.inTime("the next copy", next), "committed");
-  assert.equal(await handle(inbox, message("m-2")), "committed", "the inbox is of no use after an abortion");
-  goOn.resolve();
+  assert.equal(await handle(inbox, message("m-2")), "committed", "the inbox does not work after an abort");
+  mayContinue.resolve();
   assert.ok((await context.inTime("a late write", late.promise)) instanceof Error, "a late write did not fail");
   assert.deepEqual(await inboxes.effects(), ["m-2", "next"]);
 }
@@ -82,7 +86,7 @@ async function abortsWaiting(context: StoreContext<InboxHarness>): Promise<void>
   const ends = await context.inTime("aborted waits", Promise.all(waiting));
   assert.deepEqual(ends, [controller.signal.reason, controller.signal.reason]);
   const already = await handle(other, message("m-1"), { signal: controller.signal }).catch((error: unknown) => error);
-  assert.equal(already, controller.signal.reason, "a call was made though its signal was aborted");
+  assert.equal(already, controller.signal.reason, "a call with an aborted signal was made");
   end.resolve(true);
   assert.equal(await first, "committed");
   assert.equal(await handle(other, message("m-1")), "duplicate");
@@ -106,7 +110,7 @@ async function endedFromWithin(context: StoreContext<InboxHarness>): Promise<voi
       };
       const id = `m-${n}${begin === undefined ? "" : "-begun"}`;
       const error = await handle(inbox, message(id), { afterwards }).catch((failure: unknown) => failure);
-      assert.ok(isMessagingError(error, "conflict"), `a work that ended its transaction by itself (${id}): ${error}`);
+      assert.ok(isMessagingError(error, "conflict"), `a handler that ended its transaction (${id}): ${error}`);
     }
   }
   assert.equal(await handle(inbox, message("next")), "committed");
@@ -127,12 +131,12 @@ async function endedAndAborted(context: StoreContext<InboxHarness>): Promise<voi
   );
   assert.equal(end, controller.signal.reason);
   const next = await context.inTime("the next copy", handle(inbox, message("m-1"), {}, "next"));
-  assert.equal(next, "ended-early", "what a work kept that did not come to its end counts as handled");
+  assert.equal(next, "ended-early", "an aborted handler that ended its transaction counts as handled");
 }
 
 async function doomed(context: StoreContext<InboxHarness>): Promise<void> {
   const { doom, withoutDoom } = context.harness;
-  if (doom === undefined) return context.cannot("the harness has no statement that fails", withoutDoom);
+  if (doom === undefined) return context.cannot("the harness has no `doom`", withoutDoom);
   const inboxes = await Inboxes.make(context);
   const inbox = await inboxes.open();
   const afterwards = async (transaction: unknown): Promise<boolean> => {
@@ -140,20 +144,20 @@ async function doomed(context: StoreContext<InboxHarness>): Promise<void> {
     return true;
   };
   const error = await handle(inbox, message("m-1"), { afterwards }).catch((failure: unknown) => failure);
-  assert.ok(isMessagingError(error, "refused"), `a work that passed over a failed statement: ${error}`);
+  assert.ok(isMessagingError(error, "refused"), `a handler that ignored a failed statement: ${error}`);
   assert.deepEqual(await inboxes.effects(), []);
   assert.equal(await handle(inbox, message("m-1")), "committed");
 }
 
 async function broken(context: StoreContext<InboxHarness>): Promise<void> {
   const { breakFromWithin, withoutBreak } = context.harness;
-  if (breakFromWithin === undefined) return context.cannot("the harness cannot end a connection", withoutBreak);
+  if (breakFromWithin === undefined) return context.cannot("the harness has no `breakFromWithin`", withoutBreak);
   const inboxes = await Inboxes.make(context);
   const inbox = await inboxes.open();
   const thrown = new Error("no");
   const ends: Readonly<Record<string, () => Promise<boolean>>> = {
-    "wants its commit": async () => true,
-    "wants none": async () => false,
+    "asks for a commit": async () => true,
+    "asks for a rollback": async () => false,
     throws: () => Promise.reject(thrown),
   };
   for (const [how, end] of Object.entries(ends)) {
@@ -163,7 +167,7 @@ async function broken(context: StoreContext<InboxHarness>): Promise<void> {
     };
     const handled = handle(inbox, message("m-1"), { afterwards }, how);
     const got = await context.inTime(
-      `a work that ${how}`,
+      `a handler that ${how}`,
       handled.catch((error: unknown) => error),
     );
     const isCounted =
@@ -171,12 +175,13 @@ async function broken(context: StoreContext<InboxHarness>): Promise<void> {
       got === "rolled-back" ||
       isMessagingError(got, "refused") ||
       isMessagingError(got, "unconfirmed");
-    assert.ok(isCounted, `a work whose connection ended, and that ${how}: ${got}`);
-    if (how === "throws") assert.notEqual(got, "rolled-back", "what a work threw was passed over");
-    if (how === "wants its commit") assert.notEqual(got, "rolled-back", "a work that was not committed is no success");
+    assert.ok(isCounted, `a handler whose connection ended, and that ${how}: ${got}`);
+    if (how === "throws") assert.notEqual(got, "rolled-back", "the handler's error was ignored");
+    if (how === "asks for a commit")
+      assert.notEqual(got, "rolled-back", "a handler that was not committed counts as rolled back");
   }
   assert.deepEqual(await inboxes.effects(), []);
-  await context.until("the inbox to mend its connection", () =>
+  await context.until("the inbox to reconnect", () =>
     handle(inbox, message("m-1")).then(
       (end) => end === "committed",
       () => false,
@@ -220,18 +225,18 @@ async function outage(context: StoreContext<InboxHarness>): Promise<void> {
   await down.begin();
   const calls: Readonly<Record<string, () => Promise<unknown>>> = {
     handle: () => handle(inbox, message("meanwhile"), { waitMs: 100 }),
-    "handle of what is done": () => handle(inbox, message("before"), { waitMs: 100 }),
+    "handle of a handled message": () => handle(inbox, message("before"), { waitMs: 100 }),
     clean: () => inbox.inbox.clean("orders", 600_000, 1),
   };
   for (const [name, call] of Object.entries(calls)) {
     const answer = await context.inTime(
-      `${name}, while the database is down,`,
+      `${name}, during the outage,`,
       call().catch((error: unknown) => error),
     );
-    assert.ok(answer === "busy" || isMessagingError(answer), `${name}, while the database is down: ${answer}`);
+    assert.ok(answer === "busy" || isMessagingError(answer), `${name}, during the outage: ${answer}`);
   }
   await down.end();
-  await context.until("the inbox to mend its connection", () =>
+  await context.until("the inbox to reconnect", () =>
     handle(inbox, message("before")).then(
       (end) => end === "duplicate",
       () => false,

@@ -6,13 +6,13 @@ import { handle, Inboxes, message } from "../inbox-place.ts";
 
 export const handling: readonly StoreCase<InboxHarness>[] = [
   { number: "N1", title: "the effect of a message is committed once, for each consumer", run: commits },
-  { number: "N2", title: "what is rolled back, or throws, leaves nothing; the next one runs", run: rollsBack },
-  { number: "N3", title: "a copy that comes meanwhile waits, and then is known", run: waits },
-  { number: "N4", title: "a copy that comes meanwhile runs if the first is rolled back", run: runsAfterwards },
+  { number: "N2", title: "a handler that rolls back or throws leaves nothing; the next copy runs", run: rollsBack },
+  { number: "N3", title: "a concurrent copy waits, and is then a duplicate", run: waits },
+  { number: "N4", title: "a concurrent copy runs if the first is rolled back", run: runsAfterwards },
   { number: "N5", title: "a copy that waits too long is busy, and changes nothing", run: isBusy },
-  { number: "N6", title: "of many copies at once, over several inboxes, one has its effect", run: oneRuns },
-  { number: "N7", title: "consumers and ids are told apart exactly, whatever is in them", run: keepsApart },
-  { number: "N8", title: "cleaning removes old rows of one consumer, as many as asked for, and no other", run: cleans },
+  { number: "N6", title: "of many concurrent copies, in several inboxes, one has its effect", run: oneRuns },
+  { number: "N7", title: "consumers and ids are compared exactly, with any characters", run: keepsApart },
+  { number: "N8", title: "cleaning removes only old rows of one consumer, at most `limit`", run: cleans },
 ];
 
 async function commits(context: StoreContext<InboxHarness>): Promise<void> {
@@ -31,13 +31,13 @@ async function rollsBack(context: StoreContext<InboxHarness>): Promise<void> {
   assert.equal(await handle(inbox, message("m-1"), { afterwards: async () => false }), "rolled-back");
   const thrown = new Error("no");
   const failed = handle(inbox, message("m-1"), { afterwards: () => Promise.reject(thrown) });
-  assert.equal(await failed.catch((error: unknown) => error), thrown, "what was thrown did not go on");
-  assert.deepEqual(await inboxes.effects(), [], "an effect is there that was rolled back");
-  assert.equal(await handle(inbox, message("m-1")), "committed", "the note stayed of what was rolled back");
+  assert.equal(await failed.catch((error: unknown) => error), thrown, "the handler's error was not passed on");
+  assert.deepEqual(await inboxes.effects(), [], "a rolled back effect is stored");
+  assert.equal(await handle(inbox, message("m-1")), "committed", "the note of a rolled back handler stayed");
   assert.deepEqual(await inboxes.effects(), ["m-1"]);
 }
 
-/** A handling that stays in its transaction until it is told how to end. */
+/** A handler that stays in its transaction until `end` is called. */
 function held() {
   const begun = Promise.withResolvers<void>();
   const end = Promise.withResolvers<boolean>();
@@ -61,7 +61,7 @@ async function copyWhile(context: StoreContext<InboxHarness>, isCommitted: boole
       return how;
     }),
   );
-  // Neither can have come to an end: the row is held for as long as this takes.
+  // No copy can have ended: the first one holds the row.
   assert.equal(await handle(other, message("m-1"), { waitMs: 100 }, "impatient"), "busy");
   assert.deepEqual(ended, [], "a copy did not wait for the first one");
   end(isCommitted);
@@ -90,12 +90,12 @@ async function isBusy(context: StoreContext<InboxHarness>): Promise<void> {
   await context.inTime("the first copy", begun);
   for (const waitMs of [0, 50]) {
     const copy = handle(other, message("m-1"), { waitMs });
-    assert.equal(await context.inTime("a copy that waits little", copy), "busy");
+    assert.equal(await context.inTime("a copy with a short wait", copy), "busy");
   }
   end(true);
   assert.equal(await first, "committed");
   assert.equal(await handle(other, message("m-1")), "duplicate");
-  assert.equal(await handle(other, message("m-2"), { waitMs: 0 }), "committed", "nobody holds it");
+  assert.equal(await handle(other, message("m-2"), { waitMs: 0 }), "committed", "a free message was busy");
   assert.deepEqual(await inboxes.effects(), ["m-1", "m-2"]);
 }
 
@@ -114,7 +114,7 @@ async function oneRuns(context: StoreContext<InboxHarness>): Promise<void> {
     const how = await context.inTime("all copies", Promise.all(copies));
     const [first, ...rest] = how.sort();
     assert.equal(first, "committed");
-    assert.deepEqual(new Set(rest), new Set(["duplicate"]), `of ${COPIES} copies at once several were handled`);
+    assert.deepEqual(new Set(rest), new Set(["duplicate"]), `several of ${COPIES} concurrent copies were handled`);
   }
   assert.deepEqual(await inboxes.effects(), ids);
 }
@@ -153,19 +153,19 @@ async function cleans(context: StoreContext<InboxHarness>): Promise<void> {
   for (let n = 0; n < OLD; n++) assert.equal(await handle(inbox, message(`old-${n}`)), "committed");
   assert.equal(await handle(inbox, message("old-0", "other")), "committed");
   const oldAt = performance.now();
-  assert.equal(await clean(600_000, 100), 0, "what is new was cleaned away");
+  assert.equal(await clean(600_000, 100), 0, "cleaning removed a new row");
   await context.until("some time to pass", () => performance.now() - oldAt > 100);
   assert.equal(await handle(inbox, message("new")), "committed");
   let removed = 0;
-  await context.until("all that is old to be cleaned away", async () => {
-    // Counted from before the new row was made.
+  await context.until("all old rows to be removed", async () => {
+    // The age is counted from before the new row.
     const count = await clean(performance.now() - oldAt + 1 < 100 ? 100 : Math.floor(performance.now() - oldAt), 5);
     assert.ok(count <= 5, `cleaning at most 5 removed ${count}`);
     removed += count;
     return removed >= OLD;
   });
-  assert.equal(removed, OLD, "more was cleaned away than was old");
-  assert.equal(await handle(inbox, message("new")), "duplicate", "what is new was cleaned away");
-  assert.equal(await handle(inbox, message("old-0", "other")), "duplicate", "another consumer's row was cleaned away");
-  assert.equal(await handle(inbox, message("old-0"), {}, "again"), "committed", "what was cleaned away is still known");
+  assert.equal(removed, OLD, "cleaning removed more than the old rows");
+  assert.equal(await handle(inbox, message("new")), "duplicate", "cleaning removed a new row");
+  assert.equal(await handle(inbox, message("old-0", "other")), "duplicate", "cleaning removed another consumer's row");
+  assert.equal(await handle(inbox, message("old-0"), {}, "again"), "committed", "a removed row still counts");
 }

@@ -7,22 +7,26 @@ import { committed, drain, keyed, Outboxes, positionOf, row, sentAll, take } fro
 export const keeping: readonly StoreCase<OutboxHarness>[] = [
   {
     number: "O14",
-    title: "a failed row waits its time with its attempts counted, and holds an ordered key",
+    title: "a failed row waits until its retry with a counted attempt, and holds an ordered key",
     run: fails,
   },
-  { number: "O15", title: "a quarantined row is listed, holds its key, and goes first when it is retried", run: holds },
-  { number: "O16", title: "a quarantined row that lets its key pass goes last when it is retried", run: passes },
-  { number: "O17", title: "a quarantined row that is discarded is gone, and its key goes on", run: discards },
-  { number: "O18", title: "a row with a delay comes when it is due, never before, and holds nobody up", run: delays },
+  { number: "O15", title: "a quarantined row is listed, holds its key, and is first when it is retried", run: holds },
+  { number: "O16", title: "a quarantined row that does not hold its key is last when it is retried", run: passes },
+  { number: "O17", title: "a discarded quarantined row is gone, and its key continues", run: discards },
+  {
+    number: "O18",
+    title: "a delayed row is claimed when it is due, never before, and blocks no other row",
+    run: delays,
+  },
   {
     number: "O19",
-    title: "cleaning removes what was kept long enough, as much as asked for, and no other row",
+    title: "cleaning removes only sent rows past `keepSentMs`, at most `limit`",
     run: cleans,
   },
-  { number: "O20", title: "health tells what waits, for how long, and what holds it", run: tellsHealth },
+  { number: "O20", title: "health reports unsent rows, their age and what holds them", run: reportsHealth },
 ];
 
-const ERROR = { code: "refused", message: "the broker does not want it" };
+const ERROR = { code: "refused", message: "the broker refuses it" };
 const SHORT_MS = 400;
 
 async function fails(context: StoreContext<OutboxHarness>): Promise<void> {
@@ -37,20 +41,20 @@ async function fails(context: StoreContext<OutboxHarness>): Promise<void> {
   const settlements = [fail("a1"), free("a2"), fail("b1"), free("b2"), free("c1")];
   assert.deepEqual(await store.settle(first.token, settlements), []);
   const meanwhile = await take(store);
-  // On a machine that slept in between, the time may be over.
+  // On a slow machine the retry may be due by now.
   if (performance.now() - begin < SHORT_MS) {
-    assert.deepEqual(meanwhile.ids, ["b2", "c1"], "a failed row did not wait, or held the wrong ones");
+    assert.deepEqual(meanwhile.ids, ["b2", "c1"], "a failed row did not wait, or held the wrong rows");
   }
   await sentAll(store, meanwhile);
   const came: { id: string; attempts: number }[] = [];
-  await context.until("the failed rows to come again", async () => {
+  await context.until("the failed rows to be claimed again", async () => {
     const claim = await take(store);
     came.push(...claim.rows.map(({ id, attempts }) => ({ id, attempts })));
     await sentAll(store, claim);
     return came.length >= rows.length - meanwhile.rows.length;
   });
   const waitedMs = performance.now() - begin;
-  assert.ok(waitedMs >= SHORT_MS - 5, `a failed row came again after ${waitedMs} of ${SHORT_MS} ms`);
+  assert.ok(waitedMs >= SHORT_MS - 5, `a failed row was claimed again after ${waitedMs} of ${SHORT_MS} ms`);
   assert.deepEqual(
     came.filter(({ id }) => id.startsWith("a")),
     [
@@ -80,7 +84,7 @@ async function quarantined(context: StoreContext<OutboxHarness>, holdsKey: boole
 
 async function holds(context: StoreContext<OutboxHarness>): Promise<void> {
   const { store, a1, a2 } = await quarantined(context, true);
-  assert.deepEqual(await drain(store), ["b1"], "rows passed a quarantined one of their key that holds it");
+  assert.deepEqual(await drain(store), ["b1"], "rows passed a quarantined one that holds their key");
   const [listed] = await store.listQuarantined({ limit: 1 });
   const { quarantinedAt, position, id, attempts, error, holdsKey } = present("the quarantined row", listed);
   assert.deepEqual(
@@ -89,7 +93,7 @@ async function holds(context: StoreContext<OutboxHarness>): Promise<void> {
   );
   assert.ok(Math.abs(Date.now() - quarantinedAt) < 24 * 60 * 60 * 1_000, `quarantined at ${quarantinedAt}`);
   assert.deepEqual(await store.listQuarantined({ limit: 1, after: a1 }), []);
-  assert.deepEqual(await store.retryQuarantined([a2, a1]), [a1], "what was not quarantined was retried");
+  assert.deepEqual(await store.retryQuarantined([a2, a1]), [a1], "a row that was not quarantined was retried");
   assert.deepEqual(await store.retryQuarantined([a1]), []);
   const claim = await take(store);
   assert.deepEqual(
@@ -103,7 +107,7 @@ async function holds(context: StoreContext<OutboxHarness>): Promise<void> {
 
 async function passes(context: StoreContext<OutboxHarness>): Promise<void> {
   const { outbox, store, a1 } = await quarantined(context, false);
-  assert.deepEqual([...(await drain(store))].sort(), ["a2", "b1"], "a row did not pass");
+  assert.deepEqual([...(await drain(store))].sort(), ["a2", "b1"], "a later row of the key was not claimed");
   await committed(outbox, [keyed("a3", "a")]);
   assert.deepEqual(
     (await store.listQuarantined({ limit: 10 })).map(({ id, holdsKey }) => [id, holdsKey]),
@@ -123,7 +127,7 @@ async function passes(context: StoreContext<OutboxHarness>): Promise<void> {
 
 async function discards(context: StoreContext<OutboxHarness>): Promise<void> {
   const { store, a1, a2 } = await quarantined(context, true);
-  assert.deepEqual(await store.discardQuarantined([a2, a1]), [a1], "what was not quarantined was discarded");
+  assert.deepEqual(await store.discardQuarantined([a2, a1]), [a1], "a row that was not quarantined was discarded");
   assert.deepEqual(await store.discardQuarantined([a1]), []);
   assert.deepEqual([...(await drain(store))].sort(), ["a2", "b1"]);
   assert.deepEqual(await store.listQuarantined({ limit: 10 }), []);
@@ -146,7 +150,7 @@ async function delays(context: StoreContext<OutboxHarness>): Promise<void> {
     return came.includes("later");
   });
   const waitedMs = performance.now() - begin;
-  assert.ok(waitedMs >= SHORT_MS - 5, `a row with a delay of ${SHORT_MS} ms came after ${waitedMs}`);
+  assert.ok(waitedMs >= SHORT_MS - 5, `a row with a delay of ${SHORT_MS} ms was claimed after ${waitedMs}`);
   assert.deepEqual(came.sort(), ["later", "now"]);
 }
 
@@ -167,24 +171,24 @@ async function cleans(context: StoreContext<OutboxHarness>): Promise<void> {
   await committed(outbox, [row("claimed"), row("free")]);
   const held = await take(store, { limit: 1 });
   const removed: number[] = [];
-  await context.until("what was sent to be cleaned away", async () => {
+  await context.until("sent rows to be removed", async () => {
     const count = await store.clean(5);
     assert.ok(count <= 5, `cleaning at most 5 removed ${count}`);
     removed.push(count);
     return removed.reduce((sum, one) => sum + one, 0) >= KEPT;
   });
-  assert.equal(await store.clean(1_000), 0, "more was cleaned than was sent");
-  assert.equal((await store.listQuarantined({ limit: 10 })).length, 1, "a quarantined row was cleaned away");
+  assert.equal(await store.clean(1_000), 0, "cleaning removed more than the sent rows");
+  assert.equal((await store.listQuarantined({ limit: 10 })).length, 1, "cleaning removed a quarantined row");
   const rest = await drain(store);
   await sentAll(store, held);
-  assert.deepEqual([...held.ids, ...rest].sort(), ["claimed", "free"], "a row was cleaned away that was not sent");
+  assert.deepEqual([...held.ids, ...rest].sort(), ["claimed", "free"], "cleaning removed a row that was not sent");
   const keeping = await outboxes.open(600_000);
   await committed(keeping, [row("kept")]);
   assert.deepEqual(await drain(keeping.store), ["kept"]);
-  assert.ok((await keeping.store.clean(1_000)) <= 2, "what is to be kept was cleaned away");
+  assert.ok((await keeping.store.clean(1_000)) <= 2, "cleaning removed a row before keepSentMs");
 }
 
-async function tellsHealth(context: StoreContext<OutboxHarness>): Promise<void> {
+async function reportsHealth(context: StoreContext<OutboxHarness>): Promise<void> {
   const { outbox, store, a1 } = await quarantined(context, true);
   const before = await store.health();
   assert.deepEqual([before.unsent, before.quarantined], [2, 1]);
@@ -197,17 +201,17 @@ async function tellsHealth(context: StoreContext<OutboxHarness>): Promise<void> 
   assert.deepEqual([held.unsent, held.quarantined], [1, 1]);
   assert.ok(
     held.stalls.some(({ cause }) => cause === "held-key"),
-    "a held key is not told as a stall",
+    "a held key is not reported as a stall",
   );
   assert.deepEqual(await store.discardQuarantined([a1]), [a1]);
   await drain(store);
   const empty = await store.health();
   assert.deepEqual([empty.unsent, empty.quarantined, empty.oldestUnsentMs], [0, 0, 0]);
-  await tellsWhatIsNotDue(outbox, store);
+  await ignoresDelayedRows(outbox, store);
 }
 
-async function tellsWhatIsNotDue(outbox: OpenOutbox<unknown>, store: OutboxStore<unknown>): Promise<void> {
+async function ignoresDelayedRows(outbox: OpenOutbox<unknown>, store: OutboxStore<unknown>): Promise<void> {
   await committed(outbox, [row("later", { delayMs: 600_000 })]);
   const { unsent, oldestUnsentMs } = await store.health();
-  assert.deepEqual([unsent, oldestUnsentMs], [1, 0], "what is not due is not waiting");
+  assert.deepEqual([unsent, oldestUnsentMs], [1, 0], "a row that is not due counts as waiting");
 }

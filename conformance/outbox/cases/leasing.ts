@@ -5,23 +5,23 @@ import type { OutboxHarness } from "../harness.ts";
 import { committed, drain, keyed, Outboxes, positionOf, row, sentAll, take } from "../outbox-place.ts";
 
 export const leasing: readonly StoreCase<OutboxHarness>[] = [
-  { number: "O10", title: "when a lease is over others take the rows over, never before", run: takesOver },
-  { number: "O11", title: "a renewed claim stays; one that was taken over is lost", run: renews },
-  { number: "O12", title: "what a claimer says too late changes nothing, save that a row was sent", run: fences },
+  { number: "O10", title: "others take rows over after their lease, never before", run: takesOver },
+  { number: "O11", title: "a renewed claim lasts; one that was taken over is lost", run: renews },
+  { number: "O12", title: "late settlements change nothing, except that a row was sent", run: fences },
   {
     number: "O13",
-    title: "settling again, or in another's name, does nothing; rows may be settled bit by bit",
+    title: "a second settlement, or one with another token, does nothing; rows can be settled separately",
     run: settlesOnce,
   },
 ];
 
 const LEASE_MS = 400;
-const ERROR = { code: "refused", message: "the broker does not want it" };
+const ERROR = { code: "refused", message: "the broker refuses it" };
 
-/** Waits until another claims what was claimed with a short lease. */
+/** Waits until the rows of a short lease can be claimed. */
 async function takenOver(context: StoreContext<OutboxHarness>, store: OutboxStore<unknown>) {
   let claim = await take(store);
-  await context.until("a lease to be over", async () => {
+  await context.until("a lease to end", async () => {
     if (claim.rows.length === 0) claim = await take(store);
     return claim.rows.length > 0;
   });
@@ -37,8 +37,8 @@ async function takesOver(context: StoreContext<OutboxHarness>): Promise<void> {
   assert.deepEqual(first.ids, ["a1", "a2", "free"]);
   const second = await takenOver(context, other);
   const heldMs = performance.now() - begin;
-  assert.ok(heldMs >= LEASE_MS - 5, `a lease of ${LEASE_MS} ms was over after ${heldMs}`);
-  assert.deepEqual(second.ids, ["a1", "a2", "free"], "not all was taken over");
+  assert.ok(heldMs >= LEASE_MS - 5, `a lease of ${LEASE_MS} ms ended after ${heldMs}`);
+  assert.deepEqual(second.ids, ["a1", "a2", "free"], "not all rows were taken over");
   assert.notEqual(second.token, first.token);
   assert.deepEqual((await take(outbox.store)).ids, []);
 }
@@ -53,13 +53,13 @@ async function renews(context: StoreContext<OutboxHarness>): Promise<void> {
   const second = await takenOver(context, other);
   assert.ok(performance.now() - begin < LONG_MS / 2, "the lease was not shortened");
   assert.deepEqual([...second.ids].sort(), ["a1", "free"]);
-  assert.equal(
-    await outbox.store.renew(first.token, LONG_MS),
-    "lost",
-    "a claim was renewed that another has taken over",
-  );
+  assert.equal(await outbox.store.renew(first.token, LONG_MS), "lost", "a claim that was taken over was renewed");
   assert.equal(await other.renew(second.token, LONG_MS), "renewed");
-  assert.equal(await other.renew("11111111-1111-4111-8111-111111111111", LONG_MS), "lost", "an unknown claim");
+  assert.equal(
+    await other.renew("11111111-1111-4111-8111-111111111111", LONG_MS),
+    "lost",
+    "an unknown claim was renewed",
+  );
   await committed(outbox, [row("renewed"), row("left alone")]);
   const third = await take(outbox.store, { limit: 1, leaseMs: LEASE_MS });
   assert.deepEqual((await take(outbox.store, { limit: 1, leaseMs: LEASE_MS })).ids, ["left alone"]);
@@ -85,11 +85,19 @@ async function fences(context: StoreContext<OutboxHarness>): Promise<void> {
     { position: positionOf(first, "quarantined"), outcome: "quarantined", error: ERROR, holdsKey: true },
   ];
   const unchanged = await outbox.store.settle(first.token, late);
-  assert.deepEqual([...unchanged].sort(), late.map(({ position }) => position).sort(), "a late mark was taken");
-  assert.deepEqual((await take(outbox.store)).ids, [], "a late mark freed what another holds");
-  assert.deepEqual(await outbox.store.listQuarantined({ limit: 10 }), [], "a late mark quarantined what another holds");
+  assert.deepEqual(
+    [...unchanged].sort(),
+    late.map(({ position }) => position).sort(),
+    "a late settlement was accepted",
+  );
+  assert.deepEqual((await take(outbox.store)).ids, [], "a late settlement freed a row of another claim");
+  assert.deepEqual(
+    await outbox.store.listQuarantined({ limit: 10 }),
+    [],
+    "a late settlement quarantined a row of another claim",
+  );
   const sent = { position: positionOf(first, "sent"), outcome: "sent" } as const;
-  assert.deepEqual(await outbox.store.settle(first.token, [sent]), [], "that it was sent was not honoured");
+  assert.deepEqual(await outbox.store.settle(first.token, [sent]), [], "a late settlement as sent was not accepted");
   const freed = second.rows.map(({ position }) => ({ position, outcome: "released" as const }));
   assert.deepEqual(await other.settle(second.token, freed), [sent.position]);
   const last = await take(other);
@@ -97,7 +105,7 @@ async function fences(context: StoreContext<OutboxHarness>): Promise<void> {
   assert.deepEqual(
     last.rows.map(({ attempts }) => attempts),
     [0, 0, 0],
-    "a late mark was counted",
+    "a late settlement counted as an attempt",
   );
 }
 
@@ -113,7 +121,7 @@ async function settlesOnce(context: StoreContext<OutboxHarness>): Promise<void> 
   assert.deepEqual(theirs.ids, ["r"]);
   const [f, q, s] = ["f", "q", "s"].map((id) => positionOf(claim, id)) as [number, number, number];
   const failed = { position: f, outcome: "failed", error: ERROR, retryInMs: 0 } as const;
-  assert.deepEqual(await other.settle(theirs.token, [failed]), [f], "a row was settled in another claim's name");
+  assert.deepEqual(await other.settle(theirs.token, [failed]), [f], "a row was settled with another claim's token");
   assert.deepEqual(await outbox.store.settle(claim.token, [failed]), []);
   assert.deepEqual(await outbox.store.settle(claim.token, [failed]), [f], "a failure was counted twice");
   const held = { position: q, outcome: "quarantined", error: ERROR, holdsKey: true } as const;

@@ -5,10 +5,10 @@ import type { OutboxHarness } from "../harness.ts";
 import { committed, drain, keyed, Outboxes, row, take } from "../outbox-place.ts";
 
 export const writing: readonly StoreCase<OutboxHarness>[] = [
-  { number: "O1", title: "what is committed comes back as it was written, whatever is in it", run: keeps },
-  { number: "O2", title: "what is rolled back is never claimed, what is committed always", run: rollsBack },
-  { number: "O3", title: "a large list is written whole and comes in order", run: writesMany },
-  { number: "O4", title: "a lower row that commits late is claimed like any other", run: commitsLate },
+  { number: "O1", title: "a committed row is claimed as it was written, with any content", run: keeps },
+  { number: "O2", title: "rolled back rows are never claimed, committed ones always", run: rollsBack },
+  { number: "O3", title: "a large insert is complete and in order", run: writesMany },
+  { number: "O4", title: "a row with a lower position that commits late is claimed", run: commitsLate },
 ];
 
 const ODD: readonly string[] = [
@@ -64,7 +64,7 @@ async function keeps(context: StoreContext<OutboxHarness>): Promise<void> {
   );
   assert.deepEqual(claim.rows.map(comparable), written);
   for (const { createdAt, headers } of claim.rows) {
-    assert.ok(Number.isFinite(createdAt) && createdAt > 0, `a row was made at ${createdAt}`);
+    assert.ok(Number.isFinite(createdAt) && createdAt > 0, `a row has the creation time ${createdAt}`);
     assert.equal(Object.getPrototypeOf(headers), null, "headers have a prototype");
   }
   const positions = claim.rows.map(({ position }) => position);
@@ -100,14 +100,14 @@ async function writesMany(context: StoreContext<OutboxHarness>): Promise<void> {
     ids.map((id, n) => row(id, n % 2 === 0 ? {} : { key: `k${n % 7}`, ordered: true })),
   );
   const came = await drain(outbox.store);
-  assert.equal(came.length, MANY, `${came.length} of ${MANY} rows came`);
+  assert.equal(came.length, MANY, `${came.length} of ${MANY} rows were claimed`);
   const keyOf = (id: string): number => Number(id.split("-")[1]) % 14;
   for (let key = 1; key < 14; key += 2) {
     const wanted = ids.filter((id) => keyOf(id) === key);
     assert.deepEqual(
       came.filter((id) => keyOf(id) === key),
       wanted,
-      "the rows of a key came in another order",
+      "the rows of a key were claimed in another order",
     );
   }
   assert.deepEqual([...came].sort(), [...ids].sort());
@@ -124,5 +124,5 @@ async function commitsLate(context: StoreContext<OutboxHarness>): Promise<void> 
   assert.deepEqual([...first].sort(), ["higher", "higher-of-key", "other-key"]);
   await early.commit();
   const late = await drain(outbox.store);
-  assert.deepEqual([...late].sort(), ["lower", "lower-of-key"], "rows that committed late were passed over");
+  assert.deepEqual([...late].sort(), ["lower", "lower-of-key"], "rows that committed late were not claimed");
 }

@@ -357,7 +357,7 @@ const ROW = `o.position::float8 AS position, o.shard, o.id, o.kind, o.destinatio
   o.headers, encode(o.body, 'hex') AS body, octet_length(o.body) AS bytes, o.content_type, o.priority, o.ordered, o.discard_unroutable, o.attempts,
   round(${milliseconds("o.expires_at")}) AS expires_at, ${milliseconds("o.created_at")} AS created_at`;
 
-/** JavaScript cannot tell larger positions apart, and could not settle their rows. */
+/** JavaScript cannot distinguish larger positions, and could not settle their rows. */
 const SAFE = `o.position BETWEEN -${Number.MAX_SAFE_INTEGER} AND ${Number.MAX_SAFE_INTEGER}`;
 
 /** Resets a row to its state at the insert. */

@@ -202,7 +202,7 @@ SELECT count(*)::text AS removed FROM removed`;
     }
   }
 
-  /** Whether the row of a message was kept by work that did not come to its end. */
+  /** Whether the row of a message was kept by a handler that did not finish. */
   async #wasEndedEarly(message: InboxMessage): Promise<boolean> {
     const xid = this.#unsettled.take(message);
     if (xid === undefined) return false;

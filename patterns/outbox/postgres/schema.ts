@@ -133,7 +133,7 @@ function version1({ outbox, shards, sent }: OutboxTables): readonly string[] {
   ];
 }
 
-/** Restores shards that somebody deleted. A role that only writes may not read the shards, and has nothing to do here. */
+/** Restores deleted shards. A role that only writes may not read the shards, and does nothing here. */
 function fillShards({ shards }: OutboxTables): string {
   const all = `generate_series(0, ${SHARDS - 1}) AS s (shard)`;
   return `

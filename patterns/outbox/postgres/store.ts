@@ -278,7 +278,7 @@ function checkTransaction(transaction: Connection): void {
   }
 }
 
-/** How many connections a pool has at most, where it tells, as that of `pg`. */
+/** The most connections of a pool, if it shows it, as that of `pg` does. */
 function mostConnections(database: PostgresOutboxDatabase): unknown {
   const { options } = database as { readonly options?: { readonly max?: unknown } | null };
   return options?.max;
@@ -307,7 +307,7 @@ export interface StoredHealth {
   /** Shards that have rows and are missing. */
   readonly lost_shards: number;
   readonly lost_ms: number | null;
-  /** Rows at positions that JavaScript cannot tell apart. */
+  /** Rows at positions that JavaScript cannot distinguish. */
   readonly far: number;
   readonly far_ms: number | null;
 }

@@ -39,7 +39,7 @@ export interface SqliteInbox<Database> extends InboxStore<Database>, AsyncDispos
 /** Its name in messages. */
 const STORE = "inbox";
 const DEFAULT_TIMEOUT_MS = 5_000;
-/** It ends with the transaction that set it, which tells another transaction apart. */
+/** It ends with the transaction that set it, so its absence shows another transaction. */
 const SAVEPOINT = "anybroker_inbox";
 
 /**

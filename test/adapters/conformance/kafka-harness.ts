@@ -32,7 +32,7 @@ export function kafkaHarness(broker: RunningKafka, { namePrefix }: Namespace): H
       options: { kafka: { ...options, sessionTimeoutMs: WORKER_SESSION_MS } },
     },
     sessionMs: SESSION_MS,
-    cannotTellUnroutable: "an event is kept whether or not anybody reads it, for those who will",
+    cannotTellUnroutable: "Kafka confirms and keeps every event, with or without a subscription",
     ...(controls === undefined
       ? {}
       : {

@@ -18,18 +18,18 @@ const SHORT_LEASE_MS = 20_000;
 const WORKER_LEASE_MS = 20_000;
 const WAIT_SECONDS = 1;
 
-/** What an emulator of SQS has not or does otherwise than SQS. */
+/** What the emulators lack or do otherwise than SQS. */
 const SHORTCOMINGS: Readonly<
   Record<string, Pick<Harness, "withoutTopics" | "withoutSupplementaryCharacters" | "losesInRestarts">>
 > = {
   fauxqs: {
-    withoutSupplementaryCharacters: "its queues refuse characters beyond U+FFFF in bodies, which SQS takes",
+    withoutSupplementaryCharacters: "its queues refuse characters beyond U+FFFF in bodies, which SQS accepts",
   },
   elasticmq: {
-    withoutTopics: "it has queues only, and refuses what is asked of SNS",
+    withoutTopics: "it has queues only, and refuses requests to SNS",
     // Seen by the SDK alone: 1,700 messages confirmed, received all the while and never deleted; two restarts in good order
-    // later, with every visibility timeout over, 1,639 stood on the queue.
-    losesInRestarts: "it loses messages that are received while it stops, though nobody deletes them",
+    // later, with every visibility timeout over, 1,639 were on the queue.
+    losesInRestarts: "it loses messages that are received while it stops, although no consumer deletes them",
   },
 };
 
@@ -59,7 +59,7 @@ export function sqsHarness(broker: RunningSQS, { namePrefix }: Namespace): Harne
       options: { sqs: { ...options, visibilityTimeoutMs: WORKER_LEASE_MS } },
     },
     leasing: () => sqs({ ...options, visibilityTimeoutMs: SHORT_LEASE_MS }),
-    // A poll that nobody waits for any more takes messages until its time is over, on both emulators.
+    // On both emulators, an abandoned poll takes messages until its time is over.
     abandonedMs: WAIT_SECONDS * 1_000,
     cannotTellUnroutable: "SNS confirms an event that no subscription takes",
     ...shortcomings,

@@ -10,7 +10,7 @@ import { useVirtualHost } from "./virtual-host.ts";
 const TRIES = 4;
 const CATCHES = [
   ["acksOnDelivery", "13", /every confirmed message to be handled/],
-  ["acksOnDelivery", "28a", /killed|every confirmed|to be buried/],
+  ["acksOnDelivery", "28a", /killed|every confirmed|to be dead-lettered/],
   ["acksOnDelivery", "32", /every confirmed message to be handled/],
   ["confirmsBeforeStoring", "4a", /every confirmed message to be handled/],
 ] as const;

@@ -53,11 +53,11 @@ const CATCHES: readonly (readonly [breakage: Breakage, number: string, reason: R
   [losesDeadLetters, "15", /7 dead letters/],
   [losesDeadLetters, "27", /2 dead letters/],
   [losesDeadLetters, "K6", /10 dead letters/],
-  [confirmsBeforeStoring, "4a", /1 messages are confirmed and 0 stand on the queue/],
-  [confirmsTheUnroutable, "4b", /an event that nobody takes: confirmed/],
-  [storesTwice, "6", /duplicates where 0 are allowed/],
-  [reversesBatches, "16", /began where/],
-  [forgetsKeys, "16", /began (where|while)/],
+  [confirmsBeforeStoring, "4a", /1 messages are confirmed and 0 are on the queue/],
+  [confirmsTheUnroutable, "4b", /an event without a subscription: confirmed/],
+  [storesTwice, "6", /duplicates, 0 allowed/],
+  [reversesBatches, "16", /began, /],
+  [forgetsKeys, "16", /began(,| while)/],
   [delaysTooShort, "K4", /before they were due/],
   [delaysTooShort, "26b", /before they were due/],
   [forgetsPriorities, "K5", /a lower priority was handled before a higher one/],
@@ -71,7 +71,7 @@ const CATCHES: readonly (readonly [breakage: Breakage, number: string, reason: R
   [exceedsTheWindow, "19", /unsettled deliveries in a prefetch|13 !== 10/],
   [acksOnDelivery, "13", /every confirmed message to be handled/],
   [acksOnDelivery, "23b", /every confirmed message to be handled/],
-  [acksOnDelivery, "25", /every confirmed message to be handled|progress after a change of members/],
+  [acksOnDelivery, "25", /every confirmed message to be handled|progress after a change of consumers/],
   [acksOnDelivery, "29", /copies to the dead letters to be refused/],
   [acksOnDelivery, "30c", /6 messages to be parked/],
   [losesWhatIsMoved, "30b", /6 dead letters/],
@@ -79,18 +79,18 @@ const CATCHES: readonly (readonly [breakage: Breakage, number: string, reason: R
   [neverAcks, "6", /every confirmed message to be handled/],
   [neverAcks, "11a", /is not empty: 0 ready, [1-9]/],
   [releasesInsteadOfAcking, "1", /is not empty/],
-  [releasesInsteadOfAcking, "23a", /is not empty|duplicates where/],
+  [releasesInsteadOfAcking, "23a", /is not empty|duplicates, /],
   [saysSettledAlways, "11b", /a second ack/],
-  [extendsNothing, "14", /duplicates where|was started again/],
-  [extendsNothing, "17b", /the attempts of the message|before it was due|began (where|while)/],
-  [requeuesBehind, "17c", /was handled where/],
-  [ignoresFilters, "10a", /handled and never published there/],
+  [extendsNothing, "14", /duplicates, |was started again/],
+  [extendsNothing, "17b", /the attempts of the message|before it was due|began(,| while)/],
+  [requeuesBehind, "17c", /was handled (where|but)/],
+  [ignoresFilters, "10a", /handled, but never published there/],
   [filtersCopies, "10c", /every copy to be handled/],
-  [filtersInSilence, "10c", /what waited to be handled or counted/],
+  [filtersInSilence, "10c", /waiting events to be handled or counted/],
   [createsWhatIsMissing, "3", /sending ended as confirmed/],
   [swallowsRefusals, "3", /sending ended as unconfirmed/],
   [watchesByTaking, "37", /everything at queue/],
-  [leavesItsWatch, "37", /somebody takes the events of a topic that was watched/],
+  [leavesItsWatch, "37", /the ended watch left something/],
 ];
 
 /** What is waited for is named behind "in vain for". */
@@ -132,7 +132,7 @@ describe.concurrent("a broken adapter fails", () => {
     const { report } = await runCase(harness(sound, "38"), caseOf("38"), SEED);
     expect(report.result).toBe("refused");
     const { error } = await runCase(harness(removesNothing, "38"), caseOf("38"), SEED);
-    expect(error?.message).toMatch(/was removed, and is not gone: stands/);
+    expect(error?.message).toMatch(/was removed, and still exists: it exists/);
   });
 
   test("case 31: a broker that loses what it confirmed while it restarts", async () => {

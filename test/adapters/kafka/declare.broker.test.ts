@@ -124,7 +124,7 @@ describeKafka("declaring on Kafka", (broker) => {
     });
     await receiver.close();
     const told = session.notices.filter((notice) => notice.message.includes(`"${topicName(address)}"`));
-    expect(told.map((notice) => notice.message).join()).toContain("made again");
+    expect(told.map((notice) => notice.message).join()).toContain("created again");
   });
 
   test("a topic that nobody declared is not made by sending or receiving", async () => {

@@ -148,7 +148,7 @@ describe("reading partitions", () => {
     expect(await scripted.until(() => scripted.held.length === 150)).toBe(true);
     expect(scripted.offsets(0)[0]).toBe(10);
     expect(scripted.notices.map(({ message }) => message)).toEqual([
-      expect.stringContaining("somebody committed that offset for the group; it is consumed anew from 10"),
+      expect.stringContaining("another client committed that offset for the group; it is consumed again from 10"),
     ]);
     // Whoever comes next finds a position that can be.
     expect(await scripted.until(() => scripted.stored.get("orders/0")?.offset === 10)).toBe(true);

@@ -16,7 +16,7 @@ describe("a claim", () => {
       const others: ReturnType<typeof begin>[] = [];
       void sleep(1_000).then(() => others.push(begin(sent("m-1"), () => sleep(60_000))));
       await until(() => first.end !== undefined);
-      expect(first.end).toMatchObject({ threw: { code: "timeout", message: expect.stringContaining("stood still") } });
+      expect(first.end).toMatchObject({ threw: { code: "timeout", message: expect.stringContaining("was blocked") } });
       expect(events.filter(({ type }) => type === "postponed")).toEqual([]);
       expect(others[0]?.end).toBeUndefined();
     },

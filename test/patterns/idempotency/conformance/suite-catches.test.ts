@@ -49,28 +49,28 @@ const CATCHES: readonly (readonly [breakage: Breakage, number: string, reason: R
   [marksDoneAtClaim, "I2", /a key that is held was done/],
   [neverReleases, "I2", /a second release/],
   [givesOneToken, "I2", /two claims have the same token/],
-  [looksThenClaims, "I3", /8 of 8 claims at once won/],
-  [looksThenClaims, "I4", /two held one key|what was done was claimed/],
-  [claimsWhatIsHeld, "I4", /two held one key/],
+  [looksThenClaims, "I3", /8 of 8 concurrent claims won/],
+  [looksThenClaims, "I4", /two claims hold one key|a completed key was claimed/],
+  [claimsWhatIsHeld, "I4", /two claims hold one key/],
   [foldsCase, "I5", /a free key was busy/],
   [trimsKeys, "I5", /a free key was busy/],
   [cutsKeys, "I5", /a free key was busy/],
   [leasesNeverEnd, "I6", /in vain for a claim to end/],
-  [leasesEndEarly, "I6", /a lease of 300 ms was over after/],
-  [marksDoneAtClaim, "I6", /a key that nobody completed is done/],
+  [leasesEndEarly, "I6", /a lease of 300 ms ended after/],
+  [marksDoneAtClaim, "I6", /a key without a completion is done/],
   [renewsNothing, "I7", /a renewed claim ended/],
   [losesAtRenewal, "I7", /a lease of 300 ms was lost after/],
-  [renewsForAnybody, "I8", /renewed what another holds/],
-  [releasesForAnybody, "I8", /released what another holds/],
-  [completesForAnybody, "I8", /completed what another holds/],
+  [renewsForAnybody, "I8", /renewed while another holds it/],
+  [releasesForAnybody, "I8", /released while another holds it/],
+  [completesForAnybody, "I8", /completed while another holds it/],
   [givesOneToken, "I8", /two claims have the same token/],
   [usesTheWorkersClock, "I9", /a claim ended for a worker a day ahead/],
-  [forgetsEarly, "I10", /a retention of 300 ms was over after/],
-  [completesWhatItForgot, "I10", /completed it for another/],
-  [neverForgets, "I10", /in vain for a retention to be over/],
-  [cleansNothing, "I11", /of 12 records that have ended 0 were removed/],
+  [forgetsEarly, "I10", /a retention of 300 ms ended after/],
+  [completesWhatItForgot, "I10", /an old token completed another claim/],
+  [neverForgets, "I10", /in vain for a retention to end/],
+  [cleansNothing, "I11", /0 of 12 ended records were removed/],
   [cleansWithoutLimit, "I11", /cleaning at most 5 removed 12/],
-  [cleansClaims, "I11", /a claim was cleaned away|removed/],
+  [cleansClaims, "I11", /cleaning removed a claim|removed/],
 ];
 
 function caseOf(number: string): StoreCase {
@@ -153,19 +153,15 @@ describe.concurrent("an outage of the database", () => {
   });
 
   test.for<readonly [what: string, harness: StoreHarness, reason: RegExp]>([
-    ["is not noticed", mortal((call) => call()), /claim, while the database is down: .*claimed/],
-    [
-      "lets claims through",
-      mortal(async () => ({ status: "claimed", token: "t" })),
-      /claim, while the database is down/,
-    ],
+    ["is not noticed", mortal((call) => call()), /claim, during the outage: .*claimed/],
+    ["lets claims through", mortal(async () => ({ status: "claimed", token: "t" })), /claim, during the outage/],
     [
       "is never answered",
       mortal(() => new Promise(() => {})),
-      /claim, while the database is down, did not come to an end within/,
+      /claim, during the outage, did not come to an end within/,
     ],
     ["shows as the client's own error", mortal(() => Promise.reject(new Error("ECONNREFUSED"))), /ECONNREFUSED/],
-    ["is never mended", mortal(refuse, refuse), /in vain for the store to mend its connection/],
+    ["is never mended", mortal(refuse, refuse), /in vain for the store to reconnect/],
   ])("fails where it %s", async ([, harness, reason]) => {
     const { report, error } = await runCase(harness, caseOf("I14"), SEED);
     expect(report.result).toBe("failed");

@@ -90,7 +90,7 @@ const OUTBOXES: readonly Breakage<Outbox>[] = [
   [
     "loses the end of a list",
     "O3",
-    /of 5000 rows came/,
+    /of 5000 rows were claimed/,
     (outbox) => changed(outbox, { insert: (to, rows) => outbox.insert(to, rows.slice(0, 1_000)) }),
   ],
   [
@@ -117,7 +117,7 @@ const OUTBOXES: readonly Breakage<Outbox>[] = [
   [
     "counts releases",
     "O9",
-    /a release was counted|\[\]/,
+    /a release counted as an attempt|\[\]/,
     (outbox) =>
       settleAs(outbox, (one: { position: number; outcome: string }) =>
         one.outcome === "released"
@@ -128,26 +128,26 @@ const OUTBOXES: readonly Breakage<Outbox>[] = [
   [
     "never ends a lease",
     "O10",
-    /in vain for a lease to be over/,
+    /in vain for a lease to end/,
     (outbox) => changed(outbox, { claim: (request) => outbox.claim({ ...request, leaseMs: 600_000 }) }),
   ],
   [
     "ends leases early",
     "O10",
-    /a lease of 400 ms was over after/,
+    /a lease of 400 ms ended after/,
     (outbox) => changed(outbox, { claim: (request) => outbox.claim({ ...request, leaseMs: request.leaseMs / 4 }) }),
   ],
   [
     "renews what was taken over",
     "O11",
-    /a claim was renewed that another has taken over/,
+    /a claim that was taken over was renewed/,
     (outbox) =>
       changed(outbox, { renew: (token, leaseMs) => outbox.renew(token, leaseMs).then(() => "renewed" as const) }),
   ],
   [
     "takes late marks",
     "O12",
-    /a late mark was taken/,
+    /a late settlement was accepted/,
     (outbox) => {
       const inner = remembering(outbox);
       return changed(inner, {
@@ -171,19 +171,19 @@ const OUTBOXES: readonly Breakage<Outbox>[] = [
   [
     "holds every key",
     "O16",
-    /a row did not pass/,
+    /a later row of the key was not claimed/,
     (outbox) => settleAs(outbox, (one: { outcome: string }) => ({ ...one, holdsKey: true })),
   ],
   [
     "discards nothing",
     "O17",
-    /what was not quarantined was discarded/,
+    /a row that was not quarantined was discarded/,
     (outbox) => changed(outbox, { discardQuarantined: async () => [] }),
   ],
   [
     "is early",
     "O18",
-    /in a century|came after|now/,
+    /in a century|claimed after|now/,
     (outbox) =>
       changed(outbox, {
         insert: (to, rows) =>
@@ -196,7 +196,7 @@ const OUTBOXES: readonly Breakage<Outbox>[] = [
   [
     "cleans nothing",
     "O19",
-    /in vain for what was sent to be cleaned away/,
+    /in vain for sent rows to be removed/,
     (outbox) => changed(outbox, { clean: async () => 0 }),
   ],
   [
@@ -288,7 +288,7 @@ const INBOXES: readonly Breakage<Inbox>[] = [
   [
     "cleans what is new",
     "N8",
-    /what is new was cleaned away/,
+    /cleaning removed a new row/,
     (inbox) => changed(inbox, { clean: (consumer, _, limit) => inbox.clean(consumer, -1_000, limit) }),
   ],
   [
