@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { delegate } from "../../../conformance/decorators/delegate.ts";
-import { Inbox } from "../../../conformance/seam.ts";
+import { Inbox } from "../../../conformance/direct-adapter.ts";
 import type {
   Adapter,
   DeliverySink,
