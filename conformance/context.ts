@@ -10,10 +10,10 @@ import { type Queue, type QueueOptions, queue, type Topic, type TopicOptions, to
 import type { BrokerEvent } from "../core/events.ts";
 import type { BrokerOptions } from "../core/options.ts";
 import { HEADER } from "../core/system-headers.ts";
+import { DirectAdapter, type Inbox, outgoing } from "./direct-adapter.ts";
 import type { Harness } from "./harness.ts";
 import { Ledger } from "./ledger.ts";
 import type { CaseResult } from "./results.ts";
-import { type Inbox, outgoing, Seam } from "./seam.ts";
 import { seeded } from "./seed.ts";
 import { until } from "./until.ts";
 
@@ -218,24 +218,27 @@ async function within(ms: number, action: Promise<unknown>): Promise<void> {
 export class DeadLetterReader {
   readonly #context: CaseContext;
   readonly #of: WorkAddress;
-  readonly #seam: Seam;
+  readonly #direct: DirectAdapter;
   readonly #inbox: Inbox;
   readonly #markerId: string;
 
-  private constructor(context: CaseContext, of: WorkAddress, seam: Seam, inbox: Inbox) {
+  private constructor(context: CaseContext, of: WorkAddress, direct: DirectAdapter, inbox: Inbox) {
     this.#context = context;
     this.#of = of;
-    this.#seam = seam;
+    this.#direct = direct;
     this.#inbox = inbox;
     this.#markerId = context.id();
   }
 
   /** Begins to read. The queue or subscription has to be declared. */
   static async open(context: CaseContext, of: WorkAddress): Promise<DeadLetterReader> {
-    const seam = await Seam.open(context.harness.adapter());
-    context.cleanUp(() => seam.close());
-    const inbox = await seam.receive({ kind: "dead-letters", of }, { prefetch: DEAD_LETTERS_PREFETCH, ordered: false });
-    return new DeadLetterReader(context, of, seam, inbox);
+    const direct = await DirectAdapter.open(context.harness.adapter());
+    context.cleanUp(() => direct.close());
+    const inbox = await direct.receive(
+      { kind: "dead-letters", of },
+      { prefetch: DEAD_LETTERS_PREFETCH, ordered: false },
+    );
+    return new DeadLetterReader(context, of, direct, inbox);
   }
 
   /** What has arrived so far. */
@@ -254,7 +257,7 @@ export class DeadLetterReader {
    * the last one and waits for it, so no more can come.
    */
   async all(): Promise<readonly IncomingMessage[]> {
-    await this.#seam.confirmed({ kind: "dead-letters", of: this.#of }, [outgoing({ id: this.#markerId })]);
+    await this.#direct.confirmed({ kind: "dead-letters", of: this.#of }, [outgoing({ id: this.#markerId })]);
     const markerSeen = (): boolean => this.#inbox.messages.some((message) => message.id === this.#markerId);
     await this.#context.until(`the marker behind the dead letters of ${addressName(this.#of)}`, markerSeen);
     for (const { id } of this.messages) this.#context.ledger.deadLettered(addressName(this.#of), id);
@@ -264,7 +267,7 @@ export class DeadLetterReader {
   /** The message that a dead letter refers to, or the dead letter itself. */
   async original(letter: IncomingMessage): Promise<IncomingMessage> {
     if (letter.headers[HEADER.deadReference] === undefined) return letter;
-    const messages = await this.#seam.adapter.resolve?.({ kind: "dead-letters", of: this.#of }, letter);
+    const messages = await this.#direct.adapter.resolve?.({ kind: "dead-letters", of: this.#of }, letter);
     const [message, ...more] = messages ?? [];
     assert.ok(
       message !== undefined && more.length === 0,

@@ -6,9 +6,9 @@ import { type Delivery, deadLetter, type Handler, retry } from "../../core/deliv
 import { subscription, type Topic, type TopicOptions } from "../../core/destination.ts";
 import { HEADER } from "../../core/system-headers.ts";
 import type { CaseContext, Work } from "../context.ts";
+import { DirectAdapter, outgoing } from "../direct-adapter.ts";
 import { drained } from "../judge.ts";
 import { supports } from "../refusals.ts";
-import { outgoing, Seam } from "../seam.ts";
 
 /** The second filter does not match what only the first one matches, and brokers cannot tell by a prefix. */
 const BEFORE = "order.*";
@@ -75,11 +75,11 @@ async function copiesPass(context: CaseContext): Promise<void> {
     ({ deadLettered, retried, unsettled }) => deadLettered === 3 && retried > 0 && unsettled === 0,
   );
   await changed.publishUnread(unread);
-  const seam = await Seam.open(context.harness.adapter());
-  context.cleanUp(() => seam.close());
+  const direct = await DirectAdapter.open(context.harness.adapter());
+  context.cleanUp(() => direct.close());
   const deadLetters = await context.deadLetters(changed.placed, NAME);
   await deadLetters.until(3);
-  await seam.confirmed(changed.address, deadLetters.messages.map(replayed));
+  await direct.confirmed(changed.address, deadLetters.messages.map(replayed));
   const { broker, consumer } = await changed.after();
   await broker.publish(changed.placed, { n: 0 }, { id: created, routingKey: "user.created" });
   const copies = [...dead, waiting, created];

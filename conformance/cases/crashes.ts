@@ -4,11 +4,11 @@ import type { Queue } from "../../core/destination.ts";
 import { HEADER } from "../../core/system-headers.ts";
 import type { ConformanceCase } from "../case.ts";
 import type { CaseContext, Work } from "../context.ts";
+import { DirectAdapter } from "../direct-adapter.ts";
 import { allEffected, drained, judge } from "../judge.ts";
 import { processesOrEnd } from "../processes.ts";
 import { mustSucceed, send, sendAll } from "../publishing.ts";
 import { supports } from "../refusals.ts";
-import { Seam } from "../seam.ts";
 import { WorkerProcess } from "../workers/worker-process.ts";
 import { works } from "./works.ts";
 
@@ -175,9 +175,12 @@ async function survivorStaysParallel(context: CaseContext): Promise<void> {
 async function sharedLog(context: CaseContext): Promise<void> {
   const [orders, others] = [context.queue("orders"), context.queue("others")];
   await context.started({ destinations: [orders, others] });
-  const seams = await Promise.all([Seam.open(context.harness.adapter()), Seam.open(context.harness.adapter())]);
-  for (const seam of seams) context.cleanUp(() => seam.close());
-  const [one, other] = seams.map(({ adapter }) => adapter.quarantine({ kind: "queue", name: orders.name }));
+  const opened = await Promise.all([
+    DirectAdapter.open(context.harness.adapter()),
+    DirectAdapter.open(context.harness.adapter()),
+  ]);
+  for (const direct of opened) context.cleanUp(() => direct.close());
+  const [one, other] = opened.map(({ adapter }) => adapter.quarantine({ kind: "queue", name: orders.name }));
   assert.ok(one !== undefined && other !== undefined);
   assert.deepEqual(await one.read(), []);
   const records = Array.from({ length: 30 }, (_, n) => JSON.stringify({ record: n, text: "ü".repeat(200) }));
@@ -193,7 +196,7 @@ async function sharedLog(context: CaseContext): Promise<void> {
     (await Promise.all([one, other].map(readsAll))).every(Boolean),
   );
   assert.deepEqual([...new Set(last)].sort(), wanted);
-  const elsewhere = seams[0]?.adapter.quarantine({ kind: "queue", name: others.name });
+  const elsewhere = opened[0]?.adapter.quarantine({ kind: "queue", name: others.name });
   assert.deepEqual(await elsewhere?.read(), []);
 }
 

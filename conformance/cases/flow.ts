@@ -4,9 +4,9 @@ import type { ConformanceCase } from "../case.ts";
 import type { CaseContext, Work } from "../context.ts";
 import { holdConfirms } from "../decorators/hold-confirms.ts";
 import { watch } from "../decorators/watch.ts";
+import { DirectAdapter, outgoing } from "../direct-adapter.ts";
 import { allEffected, drained, judge, judgeClean } from "../judge.ts";
 import { mustSucceed, send, sendAll } from "../publishing.ts";
-import { outgoing, Seam } from "../seam.ts";
 import { works } from "./works.ts";
 
 async function boundedPrefetch(context: CaseContext): Promise<void> {
@@ -45,13 +45,13 @@ async function boundedPrefetch(context: CaseContext): Promise<void> {
 
 /** The adapter never exceeds the prefetch. */
 async function prefetchOfTheAdapter(context: CaseContext): Promise<void> {
-  const address: QueueAddress = { kind: "queue", name: context.name("seam") };
-  const seam = await Seam.open(context.harness.adapter());
-  context.cleanUp(() => seam.close());
-  await seam.declare({ queues: [{ address, ordered: false, priorities: 1 }] });
+  const address: QueueAddress = { kind: "queue", name: context.name("direct") };
+  const direct = await DirectAdapter.open(context.harness.adapter());
+  context.cleanUp(() => direct.close());
+  await direct.declare({ queues: [{ address, ordered: false, priorities: 1 }] });
   const ids = works(100).map(() => context.id());
-  for (const id of ids) await seam.confirmed(address, [outgoing({ id })]);
-  const inbox = await seam.receive(address, { prefetch: 10, ordered: false });
+  for (const id of ids) await direct.confirmed(address, [outgoing({ id })]);
+  const inbox = await direct.receive(address, { prefetch: 10, ordered: false });
   await context.until("a prefetch of deliveries", () => inbox.messages.length >= 10);
   const acked = async (from: number, to: number): Promise<void> => {
     const results = await inbox.settle(inbox.messages.slice(from, to), "ack");

@@ -4,8 +4,8 @@ import { type Delivery, deadLetter } from "../../core/delivery.ts";
 import { HEADER } from "../../core/system-headers.ts";
 import type { ConformanceCase } from "../case.ts";
 import type { CaseContext } from "../context.ts";
+import { DirectAdapter } from "../direct-adapter.ts";
 import { drained } from "../judge.ts";
-import { Seam } from "../seam.ts";
 
 /** Long enough to be delayed by the broker. */
 const RETRY_MS = 40;
@@ -29,8 +29,8 @@ async function everything(context: CaseContext): Promise<void> {
   const broker = await context.started({}, (one) => one.consume(orders, handler, { retry }));
   const deadLetters = await context.deadLetters(orders);
   const address = { kind: "queue", name: orders.name } as const;
-  const seam = await Seam.open(context.harness.adapter());
-  context.cleanUp(() => seam.close());
+  const direct = await DirectAdapter.open(context.harness.adapter());
+  context.cleanUp(() => direct.close());
   const sent = await foreign.send(orders.name);
   await deadLetters.until(1);
   const [letter] = deadLetters.messages;
@@ -38,7 +38,7 @@ async function everything(context: CaseContext): Promise<void> {
     letter !== undefined && letter.headers[HEADER.deadReason] === "rejected",
     "there is no dead letter of the reason rejected",
   );
-  await seam.confirmed(address, [sentBack(letter)]);
+  await direct.confirmed(address, [sentBack(letter)]);
   await context.until("the message to be handled", () => seen.length === 3);
   await drained(context, broker, orders);
   const what = ["as sent", "in its retry", "in its replay"];

@@ -9,9 +9,9 @@ import {
 } from "../../core/address.ts";
 import type { ConformanceCase } from "../case.ts";
 import type { CaseContext } from "../context.ts";
+import { DirectAdapter, outgoing } from "../direct-adapter.ts";
 import { existing, nothingNewExists } from "../existing.ts";
 import { failureOf } from "../refusals.ts";
-import { outgoing, Seam } from "../seam.ts";
 
 /** A queue, and a topic with a subscription if there are topics. */
 interface Resources {
@@ -75,19 +75,19 @@ function resources(context: CaseContext, name: string): Resources {
   };
 }
 
-async function opened(context: CaseContext): Promise<Seam> {
-  const seam = await Seam.open(context.harness.adapter());
-  context.cleanUp(() => seam.close());
-  return seam;
+async function opened(context: CaseContext): Promise<DirectAdapter> {
+  const direct = await DirectAdapter.open(context.harness.adapter());
+  context.cleanUp(() => direct.close());
+  return direct;
 }
 
 /** Sends one message to each address. */
-async function fill(context: CaseContext, seam: Seam, { places, targets }: Resources): Promise<void> {
-  for (const target of targets) await seam.confirmed(target, [outgoing({ id: context.id() })]);
+async function fill(context: CaseContext, direct: DirectAdapter, { places, targets }: Resources): Promise<void> {
+  for (const target of targets) await direct.confirmed(target, [outgoing({ id: context.id() })]);
   for (const place of places) {
-    if (place.kind === "dead-letters") await seam.confirmed(place, [outgoing({ id: context.id() })]);
+    if (place.kind === "dead-letters") await direct.confirmed(place, [outgoing({ id: context.id() })]);
   }
-  for (const place of places) await holds(context, seam, place, 1);
+  for (const place of places) await holds(context, direct, place, 1);
 }
 
 async function remove(adapter: Adapter, topology: Topology): Promise<void> {
@@ -96,10 +96,10 @@ async function remove(adapter: Adapter, topology: Topology): Promise<void> {
 }
 
 /** Waits, because some brokers show a removed resource for a moment. */
-async function gone(context: CaseContext, seam: Seam, place: Address): Promise<void> {
+async function gone(context: CaseContext, direct: DirectAdapter, place: Address): Promise<void> {
   let last = "";
   const missing = async (): Promise<boolean> => {
-    const failure = await failureOf(seam.adapter.depth(place));
+    const failure = await failureOf(direct.adapter.depth(place));
     last = failure === undefined ? "it exists" : failure.message;
     return failure?.code === "not-found";
   };
@@ -111,20 +111,24 @@ async function gone(context: CaseContext, seam: Seam, place: Address): Promise<v
   }
 }
 
-async function refused(context: CaseContext, seam: Seam, target: QueueAddress | TopicAddress): Promise<void> {
+async function refused(
+  context: CaseContext,
+  direct: DirectAdapter,
+  target: QueueAddress | TopicAddress,
+): Promise<void> {
   let last = "";
   await context.until(`sending to ${addressName(target)} to be refused`, async () => {
-    const [result] = await seam.send(target, [outgoing({ id: context.id() })]);
+    const [result] = await direct.send(target, [outgoing({ id: context.id() })]);
     last = result?.status === "rejected" ? result.error.code : String(result?.status);
     return last !== "confirmed";
   });
   assert.equal(last, "not-found", `sending to the removed ${describeAddress(target)}`);
 }
 
-async function holds(context: CaseContext, seam: Seam, place: Address, count: number): Promise<void> {
+async function holds(context: CaseContext, direct: DirectAdapter, place: Address, count: number): Promise<void> {
   let last = "";
   const hasCount = async (): Promise<boolean> => {
-    const { ready } = await seam.adapter.depth(place);
+    const { ready } = await direct.adapter.depth(place);
     last = `${ready} ready`;
     return ready === count;
   };

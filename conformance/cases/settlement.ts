@@ -7,10 +7,10 @@ import { HEADER } from "../../core/system-headers.ts";
 import type { ConformanceCase } from "../case.ts";
 import type { CaseContext, Work } from "../context.ts";
 import { watch } from "../decorators/watch.ts";
+import { DirectAdapter, type Inbox, outgoing } from "../direct-adapter.ts";
 import { allEffected, drained, judge, judgeClean } from "../judge.ts";
 import { mustSucceed, send, sendAll } from "../publishing.ts";
 import { supports } from "../refusals.ts";
-import { type Inbox, outgoing, Seam } from "../seam.ts";
 import { failedBeforeAcked } from "./crash-before-ack.ts";
 import { works } from "./works.ts";
 
@@ -42,15 +42,15 @@ async function redelivered(context: CaseContext): Promise<void> {
 
 async function settledTwice(context: CaseContext): Promise<void> {
   const address: QueueAddress = { kind: "queue", name: context.name("orders") };
-  const seam = await Seam.open(context.leasing());
-  context.cleanUp(() => seam.close());
-  await seam.declare({ queues: [{ address, ordered: false, priorities: 1 }] });
+  const direct = await DirectAdapter.open(context.leasing());
+  context.cleanUp(() => direct.close());
+  await direct.declare({ queues: [{ address, ordered: false, priorities: 1 }] });
   const ids = [context.id(), context.id(), context.id()];
-  await seam.confirmed(
+  await direct.confirmed(
     address,
     ids.map((id) => outgoing({ id })),
   );
-  const inbox = await seam.receive(address, { prefetch: 10, ordered: false });
+  const inbox = await direct.receive(address, { prefetch: 10, ordered: false });
   const arrived = async (from: Inbox, count: number): Promise<void> =>
     context.until(`${count} deliveries`, () => from.messages.length === count);
   await arrived(inbox, 3);
@@ -69,13 +69,13 @@ async function settledTwice(context: CaseContext): Promise<void> {
   await inbox.receiver?.close();
   await inbox.receiver?.close();
   assert.deepEqual(await inbox.settle([third], "ack"), ["fenced"], "an ack after the close");
-  const later = await seam.receive(address, { prefetch: 10, ordered: false });
+  const later = await direct.receive(address, { prefetch: 10, ordered: false });
   await arrived(later, 1);
   assert.equal(later.messages[0]?.id, third.id, "the message that was unsettled at the close was not redelivered");
   if (later.receiver?.leaseMs !== undefined) await lateByLease(context, later);
   assert.deepEqual(await later.settle(later.messages.slice(-1), "ack"), ["settled"]);
   await context.until("the queue to be empty", async () => {
-    const { ready, unsettled } = await seam.adapter.depth(address);
+    const { ready, unsettled } = await direct.adapter.depth(address);
     return ready === 0 && (unsettled ?? 0) === 0;
   });
 }
@@ -165,8 +165,8 @@ const NUMBERED: StandardSchemaV1<Work, Work> = {
 async function undecodable(context: CaseContext): Promise<void> {
   const orders = queue(context.name("orders"), { schema: NUMBERED });
   const broker = await context.started({ destinations: [orders] });
-  const seam = await Seam.open(context.harness.adapter());
-  context.cleanUp(() => seam.close());
+  const direct = await DirectAdapter.open(context.harness.adapter());
+  context.cleanUp(() => direct.close());
   const bad = new Map<string, Uint8Array>();
   const texts = [
     "{",
@@ -180,7 +180,7 @@ async function undecodable(context: CaseContext): Promise<void> {
   bad.set(context.id(), Uint8Array.of(0xff, 0xfe, 0x00));
   for (const [id, body] of bad) {
     context.ledger.attempted(id, [orders.name]);
-    await seam.confirmed({ kind: "queue", name: orders.name }, [outgoing({ id, body, headers: { colour: "blue" } })]);
+    await direct.confirmed({ kind: "queue", name: orders.name }, [outgoing({ id, body, headers: { colour: "blue" } })]);
     context.ledger.ended(id, "confirmed");
   }
   const deadLetters = await context.deadLetters(orders);

@@ -10,9 +10,9 @@ import { describeAddress, type QueueAddress, type Source, type TopicAddress } fr
 import type { MessagingError } from "../../core/errors.ts";
 import type { ConformanceCase } from "../case.ts";
 import type { CaseContext } from "../context.ts";
+import { DirectAdapter, type Inbox, outgoing } from "../direct-adapter.ts";
 import { existing, nothingNewExists } from "../existing.ts";
 import { codeOf, failureOf } from "../refusals.ts";
-import { type Inbox, outgoing, Seam } from "../seam.ts";
 
 const SENT = 20;
 
@@ -34,14 +34,14 @@ async function watching(context: CaseContext): Promise<void> {
   const adapter = context.harness.adapter();
   if (adapter.watch === undefined) return context.refused("the adapter has no `watch`");
   const { withoutTopics } = context.harness;
-  const watcher = await Seam.open(adapter);
+  const watcher = await DirectAdapter.open(adapter);
   context.cleanUp(() => watcher.close());
   if (withoutTopics === undefined) await topicWatched(context, watcher);
   await queueWatched(context, watcher);
   if (withoutTopics !== undefined) context.notApplicable(`watching topics: ${withoutTopics}`);
 }
 
-async function topicWatched(context: CaseContext, watcher: Seam): Promise<void> {
+async function topicWatched(context: CaseContext, watcher: DirectAdapter): Promise<void> {
   const placed: TopicAddress = { kind: "topic", name: context.name("placed") };
   const subscriptions = ["billing", "mailing"].map(
     (name): SubscriptionDeclaration => ({
@@ -50,43 +50,43 @@ async function topicWatched(context: CaseContext, watcher: Seam): Promise<void> 
       from: "now",
     }),
   );
-  const seam = await Seam.open(context.harness.adapter());
-  context.cleanUp(() => seam.close());
-  await seam.declare({ topics: [{ address: placed, ordered: false }], subscriptions });
+  const direct = await DirectAdapter.open(context.harness.adapter());
+  context.cleanUp(() => direct.close());
+  await direct.declare({ topics: [{ address: placed, ordered: false }], subscriptions });
   await watched(context, {
-    seam,
+    direct,
     watcher,
     of: placed,
     receivers: subscriptions.map(({ address }) => address),
     subscriptions,
   });
-  await unsubscribed(context, seam, watcher);
+  await unsubscribed(context, direct, watcher);
 }
 
-async function queueWatched(context: CaseContext, watcher: Seam): Promise<void> {
+async function queueWatched(context: CaseContext, watcher: DirectAdapter): Promise<void> {
   const orders: QueueAddress = { kind: "queue", name: context.name("orders") };
-  const seam = await Seam.open(context.harness.adapter());
-  context.cleanUp(() => seam.close());
-  await seam.declare({ queues: [{ address: orders, ordered: false, priorities: 1 }] });
+  const direct = await DirectAdapter.open(context.harness.adapter());
+  context.cleanUp(() => direct.close());
+  await direct.declare({ queues: [{ address: orders, ordered: false, priorities: 1 }] });
   const refusal = await failureOf(watchOf(watcher.adapter, orders, new RecordingWatcher()).then((end) => end()));
-  if (refusal === undefined) return watched(context, { seam, watcher, of: orders, receivers: [orders] });
+  if (refusal === undefined) return watched(context, { direct, watcher, of: orders, receivers: [orders] });
   assert.equal(refusal.code, "unsupported", `watching a queue failed with another error: ${refusal.message}`);
   assert.ok(refusal.message.includes(describeAddress(orders)), `the error does not name the queue: ${refusal.message}`);
   // A refused watch took no message.
   const ids = [context.id(), context.id()];
-  await seam.confirmed(
+  await direct.confirmed(
     orders,
     ids.map((id) => outgoing({ id })),
   );
-  await receivesAll(context, seam, orders, ids);
+  await receivesAll(context, direct, orders, ids);
   context.note("refused as declared: watching queues");
 }
 
 interface Scene {
   /** The process that declared the destination, and sends to it. */
-  readonly seam: Seam;
+  readonly direct: DirectAdapter;
   /** The watching process, which declared nothing. */
-  readonly watcher: Seam;
+  readonly watcher: DirectAdapter;
   readonly of: QueueAddress | TopicAddress;
   /** The sources that have to get all messages. */
   readonly receivers: readonly Source[];
@@ -95,15 +95,15 @@ interface Scene {
 
 async function watched(
   context: CaseContext,
-  { seam, watcher, of, receivers, subscriptions = [] }: Scene,
+  { direct, watcher, of, receivers, subscriptions = [] }: Scene,
 ): Promise<void> {
   const past = outgoing({ id: context.id() });
-  await seam.confirmed(of, [past]);
+  await direct.confirmed(of, [past]);
   const before = await existing(context);
   const seen = new RecordingWatcher();
   const end = await watchOf(watcher.adapter, of, seen);
   const shown = Array.from({ length: SENT }, (_, n) => message(context.id(), n));
-  for (const one of shown) await seam.confirmed(of, [one]);
+  for (const one of shown) await direct.confirmed(of, [one]);
   await context.until("the watcher to see every message", () => seen.messages.length >= SENT);
   await end();
   const missing = { ...of, name: context.name(`missing-${of.kind}`) };
@@ -113,11 +113,11 @@ async function watched(
   );
   await nothingNewExists(context, before);
   const unseen = outgoing({ id: context.id() });
-  await seam.confirmed(of, [unseen]);
+  await direct.confirmed(of, [unseen]);
   const ids = [past, ...shown, unseen].map(({ id }) => id);
   for (const receiver of receivers) {
     const subscription = subscriptions.find(({ address }) => address === receiver);
-    await receivesAll(context, seam, receiver, ids, subscription);
+    await receivesAll(context, direct, receiver, ids, subscription);
   }
   // Messages from before the watch and after its end are not shown. All others are, once and unchanged.
   assert.deepEqual(
@@ -138,14 +138,14 @@ async function watched(
 }
 
 /** Without a subscription, anything that a watcher leaves behind would still get the events. */
-async function unsubscribed(context: CaseContext, seam: Seam, watcher: Seam): Promise<void> {
+async function unsubscribed(context: CaseContext, direct: DirectAdapter, watcher: DirectAdapter): Promise<void> {
   const { cannotTellUnroutable } = context.harness;
   if (cannotTellUnroutable !== undefined) return;
   const topic: TopicAddress = { kind: "topic", name: context.name("unsubscribed") };
-  await seam.declare({ topics: [{ address: topic, ordered: false }] });
+  await direct.declare({ topics: [{ address: topic, ordered: false }] });
   const end = await watchOf(watcher.adapter, topic, new RecordingWatcher());
   await end();
-  const [result] = await seam.send(topic, [outgoing({ id: context.id() })]);
+  const [result] = await direct.send(topic, [outgoing({ id: context.id() })]);
   const code = result?.status === "rejected" ? result.error.code : result?.status;
   assert.equal(code, "unroutable", "the ended watch left something that gets the topic's events");
 }
@@ -162,13 +162,13 @@ async function watchOf(
 /** Receives and acks everything at a source, which has to be exactly these ids. */
 async function receivesAll(
   context: CaseContext,
-  seam: Seam,
+  direct: DirectAdapter,
   from: Source,
   ids: readonly string[],
   subscription?: SubscriptionDeclaration,
 ): Promise<void> {
   const options = { prefetch: 100, ordered: false, ...(subscription === undefined ? {} : { subscription }) };
-  const inbox: Inbox = await seam.receive(from, options);
+  const inbox: Inbox = await direct.receive(from, options);
   await context.until(`everything at ${describeAddress(from)}`, () => inbox.messages.length >= ids.length);
   assert.deepEqual(
     inbox.messages.map(({ id }) => id).sort(),

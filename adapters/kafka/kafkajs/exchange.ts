@@ -217,8 +217,7 @@ export interface Exchange<Answer> {
 }
 
 /**
- * Writes partitions grouped by topic, for most requests. Throws for duplicates, since their answers could not be distinguished
- * apart.
+ * Writes partitions grouped by topic, for most requests. Throws for duplicates, whose answers could not be distinguished.
  */
 export function writeByTopic<Item extends TopicPartition>(
   to: Encoder,

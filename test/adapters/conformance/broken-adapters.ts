@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { delegate } from "../../../conformance/decorators/delegate.ts";
-import { Inbox, outgoing } from "../../../conformance/seam.ts";
+import { Inbox, outgoing } from "../../../conformance/direct-adapter.ts";
 import type {
   Adapter,
   DeliverySink,

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { memory } from "../../../adapters/memory/index.ts";
-import { outgoing, Seam } from "../../../conformance/seam.ts";
+import { DirectAdapter, outgoing } from "../../../conformance/direct-adapter.ts";
 import type { IncomingMessage } from "../../../core/adapter.ts";
 import { isMessagingError } from "../../../core/errors.ts";
 
@@ -9,24 +9,24 @@ const from = { kind: "dead-letters", of: address } as const;
 
 async function opened() {
   const adapter = memory();
-  const seam = await Seam.open(adapter);
-  await seam.declare({ queues: [{ address, ordered: false, priorities: 1 }] });
+  const direct = await DirectAdapter.open(adapter);
+  await direct.declare({ queues: [{ address, ordered: false, priorities: 1 }] });
   const looked = async (): Promise<string[]> => {
     const ids: string[] = [];
     for await (const batch of adapter.browse(from)) ids.push(...batch.map(({ id }) => id));
     return ids;
   };
-  return { seam, adapter, looked };
+  return { direct, adapter, looked };
 }
 
 test("in process, a look has everything that stands in order, also what others hold, and changes nothing", async () => {
-  const { seam, adapter, looked } = await opened();
+  const { direct, adapter, looked } = await opened();
   const ids = Array.from({ length: 600 }, (_, n) => `m-${n}`);
-  await seam.confirmed(
+  await direct.confirmed(
     from,
     ids.map((id) => outgoing({ id })),
   );
-  const inbox = await seam.receive(from, { prefetch: 5, ordered: false });
+  const inbox = await direct.receive(from, { prefetch: 5, ordered: false });
   await new Promise((resolve) => setImmediate(resolve));
   expect(inbox.messages).toHaveLength(5);
   expect(await looked()).toEqual(ids);
@@ -35,7 +35,7 @@ test("in process, a look has everything that stands in order, also what others h
   expect(await looked()).toEqual(ids.slice(2));
   const { redeliveries, token } = inbox.messages[2] as IncomingMessage;
   expect([redeliveries, token === undefined]).toEqual([0, false]);
-  await seam.close();
+  await direct.close();
   const nowhere = { kind: "dead-letters", of: { kind: "queue", name: "nowhere" } } as const;
   const missing = await adapter
     .browse(nowhere)
@@ -45,14 +45,14 @@ test("in process, a look has everything that stands in order, also what others h
 });
 
 test("in process, a receiver passes over what is not wanted, outside of its prefetch, and gives it back in its place", async () => {
-  const { seam, looked } = await opened();
+  const { direct, looked } = await opened();
   const ids = Array.from({ length: 20 }, (_, n) => `m-${n}`);
-  await seam.confirmed(
+  await direct.confirmed(
     from,
     ids.map((id) => outgoing({ id })),
   );
   const wanted = ({ id }: IncomingMessage): boolean => id.endsWith("9");
-  const inbox = await seam.receive(from, { prefetch: 1, ordered: false, wanted });
+  const inbox = await direct.receive(from, { prefetch: 1, ordered: false, wanted });
   await new Promise((resolve) => setImmediate(resolve));
   expect(inbox.messages.map(({ id }) => id)).toEqual(["m-9"]);
   await inbox.settle(inbox.messages, "ack");
@@ -60,10 +60,10 @@ test("in process, a receiver passes over what is not wanted, outside of its pref
   expect(inbox.messages.map(({ id }) => id)).toEqual(["m-9", "m-19"]);
   expect(await looked()).toEqual(ids.filter((id) => id !== "m-9"));
   await inbox.receiver?.close();
-  const next = await seam.receive(from, { prefetch: 100, ordered: false });
+  const next = await direct.receive(from, { prefetch: 100, ordered: false });
   await new Promise((resolve) => setImmediate(resolve));
   expect(next.messages.map(({ id }) => id)).toEqual(ids.filter((id) => id !== "m-9"));
   // To be passed over is no failed delivery.
   expect(next.messages.filter(({ redeliveries }) => redeliveries > 0).map(({ id }) => id)).toEqual(["m-19"]);
-  await seam.close();
+  await direct.close();
 });

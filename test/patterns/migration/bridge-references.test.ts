@@ -4,7 +4,7 @@ import { memory } from "anybroker/memory";
 import { bridge } from "anybroker/migration";
 import { expect, test } from "vitest";
 import { delegate } from "../../../conformance/decorators/delegate.ts";
-import { outgoing } from "../../../conformance/seam.ts";
+import { outgoing } from "../../../conformance/direct-adapter.ts";
 import { internalsOf } from "../../../core/broker-internals.ts";
 import { HEADER } from "../../../core/system-headers.ts";
 import { started } from "./brokers.ts";

@@ -15,7 +15,7 @@ import type { Address, Source } from "../core/address.ts";
 import type { MessagingError } from "../core/errors.ts";
 
 /** An adapter used directly, without the engine. */
-export class Seam {
+export class DirectAdapter {
   readonly adapter: Adapter;
   /** The connection signals of the adapter, in order. */
   readonly signals: string[] = [];
@@ -24,9 +24,9 @@ export class Seam {
     this.adapter = adapter;
   }
 
-  static async open(adapter: Adapter): Promise<Seam> {
-    const seam = new Seam(adapter);
-    const note = (signal: string) => (): void => void seam.signals.push(signal);
+  static async open(adapter: Adapter): Promise<DirectAdapter> {
+    const direct = new DirectAdapter(adapter);
+    const note = (signal: string) => (): void => void direct.signals.push(signal);
     await adapter.open({
       up: note("up"),
       down: note("down"),
@@ -34,7 +34,7 @@ export class Seam {
       unblocked: note("unblocked"),
       notice: note("notice"),
     });
-    return seam;
+    return direct;
   }
 
   /** Declares, and throws the first problem. */
