@@ -28,7 +28,7 @@ describeRabbitMQ("policies of RabbitMQ", (broker) => {
   });
   afterAll(() => place?.remove());
 
-  async function request(method: "PUT" | "DELETE", path: string, body?: object): Promise<void> {
+  async function request(method: "GET" | "PUT" | "DELETE", path: string, body?: object): Promise<Response> {
     const { username, password } = management;
     const response = await fetch(`${managementUrl}/api/${path}`, {
       method,
@@ -36,13 +36,20 @@ describeRabbitMQ("policies of RabbitMQ", (broker) => {
       body: body === undefined ? null : JSON.stringify(body),
     });
     expect(response.status).toBeLessThan(300);
+    return response;
   }
 
-  const put = (path: string, body: object): Promise<void> => request("PUT", path, body);
+  const vhost = (): string => new URL(place.url).pathname.slice(1);
+  const put = (path: string, body: object): Promise<Response> => request("PUT", path, body);
 
-  function set(kind: "policies" | "operator-policies", pattern: string, definition: object): Promise<void> {
-    const vhost = new URL(place.url).pathname.slice(1);
-    return put(`${kind}/${vhost}/tidy`, { pattern, definition, "apply-to": "queues", priority: 1 });
+  /** Whether the server lists new queues with the policies that apply to them. */
+  async function reportsApplied(): Promise<boolean> {
+    const listed = await request("GET", `queues/${vhost()}?disable_stats=true`);
+    return ((await listed.json()) as readonly object[]).every((one) => "policy" in one);
+  }
+
+  function set(kind: "policies" | "operator-policies", pattern: string, definition: object): Promise<Response> {
+    return put(`${kind}/${vhost()}/tidy`, { pattern, definition, "apply-to": "queues", priority: 1 });
   }
 
   test("one that loses messages keeps a service from its start, by name, where it can be known", async (context) => {
@@ -89,7 +96,13 @@ describeRabbitMQ("policies of RabbitMQ", (broker) => {
       await started.stop();
     };
     await start("^(([a-z.])+)+[A-Z]([a-z])+$");
-    expect(events.filter(({ type }) => type === "notice")).toEqual([]);
+    const notices = events.flatMap((event) => (event.type === "notice" ? [event.error.message] : []));
+    if (!(await reportsApplied())) {
+      // Such a server, as 3.10, says of new queues only later which policies apply.
+      expect(notices).toEqual([expect.stringMatching(/not known.*"tidy".*check them manually/)]);
+      return;
+    }
+    expect(notices).toEqual([]);
     await expect(start("^((orders)+)+$")).rejects.toMatchObject({
       problems: [{ code: "conflict", message: expect.stringMatching(/"tidy" sets expires.* \(on "orders"\)/s) }],
     });
