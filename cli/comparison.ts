@@ -23,7 +23,7 @@ export interface ProblemJson {
 export interface Compared {
   readonly destination: string;
   readonly state: DestinationState;
-  readonly problems: readonly ProblemJson[];
+  readonly problems: readonly MessagingError[];
   /** A similar name that exists, if this one is missing. */
   readonly meant?: string;
 }
@@ -60,7 +60,7 @@ export async function compare(adapter: Adapter, destinations: readonly Destinati
     compared.push({
       destination: describeDestination(destination),
       state: problems.length === 0 && unverified.length > 0 ? "unknown" : stateOf(problems),
-      problems: [...problems, ...unverified].map(problemJson),
+      problems: [...problems, ...unverified],
     });
   }
   return compared;
@@ -87,6 +87,11 @@ function stateOf(problems: readonly MessagingError[]): DestinationState {
   if (codes.length === 0) return "same";
   if (codes.includes("conflict") || codes.includes("unsupported") || codes.includes("invalid")) return "different";
   return codes.every((code) => code === "not-found") ? "missing" : "unknown";
+}
+
+/** The JSON of a comparison. */
+export function comparedJson(compared: Compared): object {
+  return { ...compared, problems: compared.problems.map(problemJson) };
 }
 
 /** The JSON of a problem. */

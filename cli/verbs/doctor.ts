@@ -182,7 +182,12 @@ export async function examine(frame: Frame, named: readonly Named[]): Promise<En
     const json = { ...about, version, servers, checks, destinations, plan: null };
     const refused = about.problems.length > 0;
     const amiss = checks.some(({ status }) => status === "failed");
-    return { json, text: examinedText(frame, json), exit: refused ? "unavailable" : amiss ? "configuration" : "done" };
+    return {
+      json,
+      text: examinedText(frame, json),
+      errors: compared.flatMap(({ problems }) => problems),
+      exit: refused ? "unavailable" : amiss ? "configuration" : "done",
+    };
   });
 }
 
@@ -215,7 +220,7 @@ async function compareOne(adapter: Adapter, { destination, isDeclared }: Named):
   } catch (error) {
     if (!isMessagingError(error)) throw error;
     const state = error.code === "not-found" ? "missing" : "unknown";
-    return { destination: name, state, problems: [problemJson(error)] };
+    return { destination: name, state, problems: [error] };
   }
 }
 

@@ -4,7 +4,14 @@ import { isMessagingError, type MessagingError } from "../../core/errors.ts";
 import { startFailed } from "../../core/start.ts";
 import { type PhysicalNames, physicalOf } from "../about-broker.ts";
 import { columns } from "../columns.ts";
-import { type Compared, compare, declarationsOf, problemJson, wantedDestinations } from "../comparison.ts";
+import {
+  type Compared,
+  compare,
+  comparedJson,
+  declarationsOf,
+  problemJson,
+  wantedDestinations,
+} from "../comparison.ts";
 import { type ExitName, exitOf } from "../exit-codes.ts";
 import { chosenBroker, type Frame, madeAdapter, nearName, withBroker } from "../frame.ts";
 import { describeDestination, placeOf } from "../target.ts";
@@ -152,10 +159,11 @@ export const topologyCreate = verb({
       const as = (what: Made): readonly string[] =>
         wanted.map(describeDestination).filter((_, index) => made[index] === what);
       const [created, partly, existed] = [as("created"), as("partly"), as("existed")];
-      const problems =
+      const errors =
         refusals.length > 0
-          ? refusals.map(problemJson)
+          ? refusals
           : after.filter(({ state }) => state === "different").flatMap((one) => one.problems);
+      const problems = errors.map(problemJson);
       const { paint } = frame.terminal;
       const text = [
         ...existed.map((destination) => `${paint.dim("exists ")} ${destination}`),
@@ -167,7 +175,7 @@ export const topologyCreate = verb({
       return {
         json: { broker: label, dryRun, created, partly, existed, problems },
         text,
-        errors: refusals,
+        errors,
         exit:
           dryRun || problems.length === 0 ? "done" : created.length + partly.length > 0 ? "partly" : exitFor(refusals),
       };
@@ -259,7 +267,11 @@ export const topologyDiff = verb({
   },
   async run({ destinations = [] }, frame) {
     const { label, compared } = await compareAll(frame, destinations);
-    return { json: { broker: label, destinations: compared }, text: comparedText(frame.terminal.paint, compared) };
+    return {
+      json: { broker: label, destinations: compared.map(comparedJson) },
+      text: comparedText(frame.terminal.paint, compared),
+      errors: compared.flatMap(({ problems }) => problems),
+    };
   },
 });
 
@@ -334,8 +346,9 @@ export const topologyVerify = verb({
         ? paint.red(`not everything exists as declared: ${next.join("; ")}`)
         : paint.red("not everything could be compared with the declarations");
     return {
-      json: { broker: label, destinations: compared, verified },
+      json: { broker: label, destinations: compared.map(comparedJson), verified },
       text: `${comparedText(paint, compared)}\n${end}`,
+      errors: compared.flatMap(({ problems }) => problems),
       exit: verified ? "done" : isKnown ? "configuration" : exitOfUnknown(compared),
     };
   },

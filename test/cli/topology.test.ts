@@ -144,12 +144,14 @@ describe("topology create, diff and verify", () => {
       },
       depth: async () => ({ ready: 0, unsettled: 0, exact: true }),
     });
-    for (const line of [
-      ["topology", "create", "queue:zzz"],
-      ["send", "queue:orders", "1"],
-    ]) {
+    for (const [code, line] of [
+      [77, ["topology", "create", "queue:zzz"]],
+      [0, ["topology", "diff", "queue:zzz"]],
+      [77, ["topology", "verify", "queue:zzz"]],
+      [77, ["send", "queue:orders", "1"]],
+    ] as const) {
       const brief = await command(line, { configuration });
-      expect([brief.code, brief.stderr]).toEqual([77, ""]);
+      expect([brief.code, brief.stderr]).toEqual([code, ""]);
       const verbose = await command([...line, "--verbose"], { configuration });
       expect(verbose.stderr).toMatch(
         /^problem: MessagingError: .*access refused\n +at .*caused by: Error: behind it\n +at /s,
