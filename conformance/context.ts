@@ -253,13 +253,13 @@ export class DeadLetterReader {
   }
 
   /**
-   * All dead letters, recorded in the ledger. Nothing may add to them any more. The reader sends a marker message behind
+   * All dead letters, recorded in the ledger. Nothing may add to them any more. The reader sends a last message behind
    * the last one and waits for it, so no more can come.
    */
   async all(): Promise<readonly IncomingMessage[]> {
     await this.#direct.confirmed({ kind: "dead-letters", of: this.#of }, [outgoing({ id: this.#markerId })]);
-    const markerSeen = (): boolean => this.#inbox.messages.some((message) => message.id === this.#markerId);
-    await this.#context.until(`the marker behind the dead letters of ${addressName(this.#of)}`, markerSeen);
+    const lastSeen = (): boolean => this.#inbox.messages.some((message) => message.id === this.#markerId);
+    await this.#context.until(`the last message behind the dead letters of ${addressName(this.#of)}`, lastSeen);
     for (const { id } of this.messages) this.#context.ledger.deadLettered(addressName(this.#of), id);
     return this.messages;
   }

@@ -262,7 +262,7 @@ export function operationError(error: unknown, what: string, next: string): Mess
     case NOT_FOUND:
       return new MessagingError("not-found", `RabbitMQ could not ${what}: ${text}; ${next}`, { cause: error });
     case ACCESS_REFUSED: {
-      // From 4.0 on, an existence check needs any one permission, whatever the text of the server names.
+      // From 4.0 on, an existence check needs any one permission; the text of the server may name another.
       return new MessagingError(
         "unauthorized",
         `RabbitMQ refused to ${what}: ${text}; grant the user ${rightTo(what)}`,

@@ -322,7 +322,7 @@ export class Publisher {
   /** The message was unroutable. A declared queue is recreated, and the engine sends the message again. */
   #reportReturned({ to, level, index, report }: Pending): void {
     if (level !== undefined) {
-      // Its entry level has no wait queue, whatever its destination.
+      // The entry level of its delay has no wait queue; the destination does not matter.
       const wait: Resource = `queue ${level}`;
       this.#known.repair(wait).then(
         () => report(index, { status: "unknown", cause: missing(wait) }),

@@ -18,9 +18,9 @@ interface QuarantineLogDependencies {
   restore(): Promise<unknown>;
 }
 
-/** Content types of records, and of the markers that show readers how far to read. */
+/** Content types of records, and of the end marks that show readers how far to read. */
 const RECORD = "text/plain";
-const MARKER = "application/vnd.anybroker.marker";
+const END_MARK = "application/vnd.anybroker.marker";
 /** The largest record that is read, in bytes. Records of anybroker have some hundred. */
 const MAX_RECORD_BYTES = 16 * 1024;
 /** The most bytes of one read, including what is ignored. */
@@ -31,9 +31,9 @@ const PREFETCH = 65_535;
 /**
  * A quarantine log in a queue. Records are never acked; they expire by their time to live.
  *
- * A reader publishes a marker and consumes until the marker comes; then it closes its channel. The queue has a single
+ * A reader publishes an end mark and consumes until the end mark comes; then it closes its channel. The queue has a single
  * active consumer, so one reader at a time gets all records. The end of a channel requeues them in order before the
- * next reader starts. A cancel would not, and on 3.10 a `nack` would put records behind the next reader's marker.
+ * next reader starts. A cancel would not, and on 3.10 a `nack` would put records behind the next reader's end mark.
  *
  * Every user with write permission can put anything on the queue. Other messages are ignored, and a read ends when
  * there are too many.
@@ -92,16 +92,16 @@ export class RabbitMQQuarantineLog implements QuarantineLog {
 
   /** Reads on a new channel, which is closed when the read settles or is aborted. */
   async #read(signal: AbortSignal): Promise<readonly string[]> {
-    const marker = randomUUID();
+    const endMark = randomUUID();
     let channel: Channel | undefined;
     try {
-      // If the reader crashes, the server expires the marker by its time to live.
-      await this.#publish(marker, MARKER, "", this.#dependencies.requestTimeoutMs);
+      // If the reader crashes, the server expires the end mark by its time to live.
+      await this.#publish(endMark, END_MARK, "", this.#dependencies.requestTimeoutMs);
       signal.throwIfAborted();
       const link = this.#dependencies.link();
       channel = await openChannel(link, this.#dependencies.requestTimeoutMs);
       signal.throwIfAborted();
-      return await this.#takeUntil(marker, link, channel, signal);
+      return await this.#takeUntil(endMark, link, channel, signal);
     } catch (error) {
       const refusal = operationError(error, `read ${this.#where}`, "try again");
       if (refusal.code === "not-found") void this.#dependencies.restore();
@@ -112,7 +112,7 @@ export class RabbitMQQuarantineLog implements QuarantineLog {
     }
   }
 
-  #takeUntil(marker: string, link: Connection, channel: Channel, signal: AbortSignal): Promise<readonly string[]> {
+  #takeUntil(endMark: string, link: Connection, channel: Channel, signal: AbortSignal): Promise<readonly string[]> {
     const { promise, resolve, reject } = Promise.withResolvers<readonly string[]>();
     const records: string[] = [];
     let taken = 0;
@@ -133,7 +133,7 @@ export class RabbitMQQuarantineLog implements QuarantineLog {
       const { properties, content } = message;
       taken++;
       bytes += content.length;
-      if (properties.messageId === marker) {
+      if (properties.messageId === endMark) {
         channel.ack(message);
         end(() => resolve([...records]));
       } else if (taken === PREFETCH) {
@@ -155,7 +155,7 @@ export class RabbitMQQuarantineLog implements QuarantineLog {
     return promise;
   }
 
-  /** All messages have one priority, because a marker must not overtake a record. */
+  /** All messages have one priority, because an end mark must not overtake a record. */
   #publish(id: string, contentType: string, text: string, ttlMs?: number): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const body = Buffer.from(text);

@@ -12,7 +12,7 @@ export function kindsOf({ kind }: Address): readonly boolean[] {
 /**
  * The name of an address's SQS queue or SNS topic, without `.fifo`. AWS allows letters, digits, `-` and `_`, so `.`
  * becomes `_-` and `_` becomes `__`. A prefix is followed by `_` and a letter or digit, which never occurs in a name
- * without prefix. So names never collide, whatever their prefixes. Throws `invalid` for a name that becomes too long.
+ * without prefix. So names never collide, with any prefixes. Throws `invalid` for a name that becomes too long.
  */
 export function awsName(address: Address, prefix: string): string {
   const name = underPrefix(prefix, addressName(address).replaceAll("_", "__").replaceAll(".", "_-"));

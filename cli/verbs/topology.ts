@@ -250,7 +250,7 @@ export const COMPARED_JSON = {
 export const topologyDiff = verb({
   name: "topology diff",
   summary: "Compare the broker with what is declared",
-  teaches: `Compares each destination with the broker: same, missing, different, or unknown (such as bindings on RabbitMQ without managementUrl). Changes nothing, and ends with 0 whatever it finds.`,
+  teaches: `Compares each destination with the broker: same, missing, different, or unknown (such as bindings on RabbitMQ without managementUrl). Changes nothing, and ends with 0 also if something differs.`,
   positionals: {
     destinations: { type: "string", array: true, describe: "Default: all of the configuration" },
   },

@@ -1,7 +1,7 @@
 import type { Adapter, OutgoingMessage } from "../adapter.ts";
 import type { BatchEntry, Publisher, Receipt } from "../broker.ts";
 import { checkEntries } from "../checks.ts";
-import { abortable, aborted, type Clock, type Random } from "../clock.ts";
+import type { Clock, Random } from "../clock.ts";
 import type { Codec } from "../codec.ts";
 import type { Queue, Topic } from "../destination.ts";
 import { isMessagingError, MessagingError, type SendOutcome } from "../errors.ts";
@@ -183,4 +183,29 @@ export async function sendEach<One>(
     `${failed} of ${ends.length} messages failed; error.outcomes has the end of each, in order`,
     { outcomes },
   );
+}
+
+/** The error of a send whose signal was aborted while only this process had the message. */
+export function aborted(what: string, signal: AbortSignal): MessagingError {
+  const text = `${what}: its signal was aborted before the message was handed to the broker; it was not sent`;
+  return new MessagingError("aborted", text, { cause: signal.reason });
+}
+
+/**
+ * Rejects with `aborted` if the signal is aborted before `start` calls `handOn`; otherwise ends as `start` does.
+ * `start` must pass the signal on with the message.
+ */
+export function abortable<Result>(
+  what: string,
+  signal: AbortSignal | undefined,
+  start: (handOn: () => void) => Promise<Result>,
+): Promise<Result> {
+  if (signal === undefined) return start(() => undefined);
+  if (signal.aborted) return Promise.reject(aborted(what, signal));
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(aborted(what, signal));
+    const handOn = (): void => signal.removeEventListener("abort", onAbort);
+    signal.addEventListener("abort", onAbort, { once: true });
+    start(handOn).then(resolve, reject).finally(handOn);
+  });
 }

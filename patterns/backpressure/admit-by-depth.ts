@@ -1,12 +1,12 @@
 import type { Depth } from "../../core/adapter.ts";
 import type { BatchEntry, Broker, Publisher, Receipt } from "../../core/broker.ts";
 import { checkInteger, checkName, checkOptions, clockOf } from "../../core/checks.ts";
-import { aborted, type Clock, type Timer } from "../../core/clock.ts";
+import type { Clock, Timer } from "../../core/clock.ts";
 import type { Queue, Topic } from "../../core/destination.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { Fifo } from "../../core/fifo.ts";
 import type { PublishOptions, SendOptions } from "../../core/options.ts";
-import { sendEach } from "../../core/publish/publisher.ts";
+import { aborted, sendEach } from "../../core/publish/publisher.ts";
 
 /** The limit of a queue, or of one subscription of a topic. */
 export interface DepthLimit {

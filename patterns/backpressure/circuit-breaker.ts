@@ -46,7 +46,7 @@ export interface CircuitBreakerOptions {
   /** Calls older than this do not count, in milliseconds. Default 60,000. */
   readonly windowMs?: number;
   /**
-   * Failures in a row that open the circuit, whatever the rate. Use no more than the consumer's `retry.attempts`: then a
+   * Failures in a row that open the circuit at any rate. Use no more than the consumer's `retry.attempts`: then a
    * message that is alone on its queue, or with its key, is not dead-lettered before the circuit opens. Default 5.
    */
   readonly consecutiveFailures?: number;

@@ -203,22 +203,28 @@ const step = fc.oneof(
   fc.record({ prefetch: fc.nat({ max: 12 }) }),
 );
 
+/** The started consumer of an ordered queue that has so many messages, and what publishes more. */
+async function receivingSome(count: number, prefetch: number) {
+  const fake = new FakeQueue();
+  let published = 0;
+  const publish = (more: number): void => {
+    for (let one = 0; one < more; one++) fake.publish(`m-${published++}`);
+  };
+  const { receiving, state } = receivingFrom(fake, true, prefetch);
+  publish(count);
+  await receiving.start();
+  await arrived();
+  return { fake, publish, published: () => published, receiving, state };
+}
+
 /** By number; some may be missing. */
 const inOrder = (ids: readonly string[]): string[] =>
   ids.toSorted((one, other) => Number(one.slice(2)) - Number(other.slice(2)));
 
-test("whatever an ordered queue's consumer requeued or had renewed, the end of its channel returns all in order", async () => {
+test("the end of an ordered queue's channel returns all in order, after any requeues and renewals", async () => {
   await fc.assert(
     fc.asyncProperty(fc.integer({ min: 1, max: 12 }), fc.array(step, { maxLength: 25 }), async (prefetch, steps) => {
-      const fake = new FakeQueue();
-      let published = 0;
-      const publish = (count: number): void => {
-        for (let one = 0; one < count; one++) fake.publish(`m-${published++}`);
-      };
-      const { receiving, state } = receivingFrom(fake, true, prefetch);
-      publish(5);
-      await receiving.start();
-      await arrived();
+      const { fake, publish, published, receiving, state } = await receivingSome(5, prefetch);
       for (const one of steps) {
         if ("publish" in one) publish(one.publish);
         // What was published just now is on its way while others are renewed.
@@ -238,7 +244,7 @@ test("whatever an ordered queue's consumer requeued or had renewed, the end of i
       await receiving.close();
       expect(fake.left).toEqual(inOrder(fake.left));
       expect([...fake.left, ...fake.acked].toSorted()).toEqual(
-        Array.from({ length: published }, (_, n) => `m-${n}`).toSorted(),
+        Array.from({ length: published() }, (_, n) => `m-${n}`).toSorted(),
       );
     }),
     { numRuns: 200 },
@@ -284,15 +290,7 @@ test("what is requeued on an ordered queue waits here, in its place, and comes a
 test("an ordered queue's deliveries are never held too long, come once and in order, and are settled at any moment", async () => {
   await fc.assert(
     fc.asyncProperty(fc.integer({ min: 1, max: 12 }), fc.array(step, { maxLength: 25 }), async (prefetch, steps) => {
-      const fake = new FakeQueue();
-      let published = 0;
-      const publish = (count: number): void => {
-        for (let one = 0; one < count; one++) fake.publish(`m-${published++}`);
-      };
-      const { receiving, state } = receivingFrom(fake, true, prefetch);
-      publish(20);
-      await receiving.start();
-      await arrived();
+      const { fake, publish, published, receiving, state } = await receivingSome(20, prefetch);
       const held: IncomingMessage[] = [];
       const released = new Set<string>();
       const done: string[] = [];
@@ -336,7 +334,7 @@ test("an ordered queue's deliveries are never held too long, come once and in or
       }
       expect(fake.takenBack).toEqual([]);
       expect(state.lost).toEqual([]);
-      expect(done.toSorted()).toEqual(Array.from({ length: published }, (_, n) => `m-${n}`).toSorted());
+      expect(done.toSorted()).toEqual(Array.from({ length: published() }, (_, n) => `m-${n}`).toSorted());
       expect(fake.acked.toSorted()).toEqual(done.toSorted());
       await receiving.close();
     }),
