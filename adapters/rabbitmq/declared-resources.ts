@@ -177,14 +177,14 @@ interface Refused {
 const MAX_CHANNELS = 8;
 const REFUSALS: readonly (number | undefined)[] = [ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED, PRECONDITION_FAILED];
 
-/** Runs every step, and resolves with the refused ones. Rejects if the connection breaks or does not answer. */
+/** Runs every step, and resolves with the refused ones, in the order of the steps. Rejects if the connection breaks or does not answer. */
 export async function runAll(
   link: Connection,
   requestTimeoutMs: number,
   steps: readonly Step[],
   known: DeclaredResources,
 ): Promise<readonly Refused[]> {
-  const refused: Refused[] = [];
+  const refused = new Map<Step, Refused>();
   const left = [...steps];
   let working = 0;
   const worker = async (): Promise<void> => {
@@ -213,14 +213,14 @@ export async function runAll(
         channel = undefined;
         working--;
         if (step.resource !== undefined) known.forget(step.resource);
-        refused.push({ step, error });
+        refused.set(step, { step, error });
       }
     }
     if (channel !== undefined) working--;
     channel?.close().catch(() => {});
   };
   await Promise.all(Array.from({ length: Math.min(MAX_CHANNELS, steps.length) }, worker));
-  return refused;
+  return steps.flatMap((step) => refused.get(step) ?? []);
 }
 
 /** Converts refusals to problems. The delays have dozens of resources that fail alike: one problem for each code. */

