@@ -78,7 +78,7 @@ const MOST_CAUSES = 8;
 const MOST_PROBLEMS = 20;
 
 /** How to report errors. */
-export interface ErrorReporting {
+interface ErrorReporting {
   readonly stderr: Output;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly secrets: Secrets;
@@ -88,7 +88,7 @@ export interface ErrorReporting {
 }
 
 /** Writes an error to stderr without secrets, and returns the command's exit. */
-export function reportError(error: unknown, { stderr, env, secrets, json, verbose }: ErrorReporting): ExitName {
+function reportError(error: unknown, { stderr, env, secrets, json, verbose }: ErrorReporting): ExitName {
   const exit = exitOf(error);
   const problems = isLibraryError(error) ? error.problems : [];
   if (json) {
@@ -113,7 +113,7 @@ export function reportError(error: unknown, { stderr, env, secrets, json, verbos
 }
 
 /** Writes stacks and causes of the first problems of a result. */
-export function reportCauses(errors: readonly unknown[], { stderr, env, secrets }: ErrorReporting): void {
+function reportCauses(errors: readonly unknown[], { stderr, env, secrets }: ErrorReporting): void {
   for (const error of errors.slice(0, MOST_PROBLEMS)) {
     stderr.write(`${netted(secrets.masked(`problem: ${stacksOf(error)}`), hasColours(stderr, env))}\n`);
   }

@@ -192,7 +192,7 @@ export class CaseContext {
 }
 
 /** The name of a delivery's source, as in `ConsumerStatus.source`. */
-export function sourceOf(delivery: Delivery): string {
+function sourceOf(delivery: Delivery): string {
   return addressName(workAddress(delivery.destination, delivery.subscription));
 }
 

@@ -96,7 +96,7 @@ export class DeclaredTopology {
 const DEAD_LETTERS_ENDING = addressName({ kind: "dead-letters", of: { kind: "queue", name: "" } });
 const BETWEEN = addressName({ kind: "subscription", topic: "", name: "" });
 
-/** Parses the {@link addressName} of a queue or subscription; undefined for any other name. */
+/** Parses the `addressName` of a queue or subscription; undefined for any other name. */
 export function parseWorkAddress(name: string): WorkAddress | undefined {
   const [first = "", second, ...more] = name.split(BETWEEN);
   try {

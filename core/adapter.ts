@@ -28,7 +28,7 @@ export interface Adapter<Native = unknown> {
 
   /**
    * Returns the physical name of an address on the broker. Within one namespace of the broker two addresses must never
-   * share a name, also in different processes: messages would reach the wrong handlers. {@link addressName} keeps all
+   * share a name, also in different processes: messages would reach the wrong handlers. `addressName` keeps all
    * addresses apart, except a queue and a topic of one name. Two addresses of one process with one name are refused at
    * start. Throws `invalid` for a name that the broker cannot carry.
    */

@@ -104,13 +104,13 @@ function isSame(one: Decimal, other: Decimal | undefined): boolean {
 }
 
 /** Whether JSON keeps a body unchanged; `alike`: it leaves out undefined properties only. */
-export type Likeness = "same" | "alike" | "other";
+type Likeness = "same" | "alike" | "other";
 
 /**
  * Checks whether a body has only plain objects, arrays, texts, finite numbers, booleans and null, up to `maxDepth`. Anything
  * else is `other`. It is much faster than writing the JSON, and never throws.
  */
-export function likeness(body: unknown, maxDepth: number): Likeness {
+function likeness(body: unknown, maxDepth: number): Likeness {
   try {
     const found = unlikeness(body, maxDepth);
     return found === 0 ? "same" : found === UNDEFINED ? "alike" : "other";
@@ -166,7 +166,7 @@ type Path = (string | number)[];
  * own properties, undefined properties are left out. Throws `invalid`, with the place, where those rules would silently
  * change a value.
  */
-export function carriedJson(body: unknown, maxDepth: number): unknown {
+function carriedJson(body: unknown, maxDepth: number): unknown {
   const walk: Walk = { maxDepth, path: [], above: [] };
   const made = carried(body, "", walk);
   if (made === undefined) throw lost(walk, NOTHING);

@@ -163,7 +163,7 @@ interface EstablishEvents {
  * Creates or verifies a topology. `others` are topics known from elsewhere, by `collisionName`. Resolves with all
  * problems; rejects if the cluster does not answer.
  */
-export async function establish(
+async function establish(
   cluster: Cluster,
   topology: Topology,
   settings: Settings,

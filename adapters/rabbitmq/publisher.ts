@@ -439,7 +439,7 @@ function unsendable(to: Address, error: unknown): SendResult {
 const REMEMBER_MS = 5_000;
 
 /** The exchange and routing key of a publish. */
-export interface PublishPath {
+interface PublishPath {
   readonly exchange: string;
   readonly routingKey: string;
 }
@@ -463,7 +463,7 @@ interface Learned {
  * Remembers why the server closed a publishing channel, so that the same message does not close the next channel under
  * all other messages.
  */
-export class Refusals {
+class Refusals {
   /** By exchange, or by exchange and routing key for topic permissions. */
   readonly #paths = new Map<string, { readonly error: MessagingError; readonly until: number }>();
   #maxBytes = Number.POSITIVE_INFINITY;

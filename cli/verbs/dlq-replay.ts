@@ -21,7 +21,7 @@ import { destinationOf, duration, findTarget } from "../target.ts";
 import { verb } from "../verb.ts";
 
 /** The options of commands that run a plan. */
-export const RUN_OPTIONS = {
+const RUN_OPTIONS = {
   limit: { type: "number", describe: "The most, oldest failure first" },
   rate: { type: "number", describe: "The most per second" },
   "dry-run": { type: "boolean", default: false, describe: "Only show the plan" },
@@ -121,7 +121,7 @@ interface Which {
 }
 
 /** Makes a plan, or resumes a stored one. Rejects with a `CommandError` unless exactly one is asked for. */
-export async function planOrResume(
+async function planOrResume(
   frame: Frame,
   { dead }: OpenDeadLetters,
   { filter, resume }: Which,

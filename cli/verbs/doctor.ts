@@ -147,7 +147,7 @@ export interface Named {
 }
 
 /** Connects, runs all checks, and reports the results. */
-export async function examine(frame: Frame, named: readonly Named[]): Promise<Ended> {
+async function examine(frame: Frame, named: readonly Named[]): Promise<Ended> {
   return withBroker(frame, { destinations: [] }, async ({ adapter, label }) => {
     const checks: Check[] = [
       { check: "connect", status: "ok", message: `connected${placeText(adapter)} and logged in` },

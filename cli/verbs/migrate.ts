@@ -16,14 +16,14 @@ import type { Paint } from "../terminal.ts";
 import { type Ended, verb } from "../verb.ts";
 
 /** The exits of every `migrate` command. */
-export const MIGRATE_EXITS = {
+const MIGRATE_EXITS = {
   unavailable: "",
   "not-allowed": "",
   configuration: "the migration began with other destinations",
 } as const;
 
 /** The JSON of commands that show the status. */
-export const STATUS_JSON = {
+const STATUS_JSON = {
   name: "",
   revision: "",
   step: "",
@@ -35,7 +35,7 @@ export const STATUS_JSON = {
 } as const;
 
 /** Makes the configuration's migration control, calls `use`, and always closes it. Throws a `CommandError` without one. */
-export async function withMigration<Result>(
+async function withMigration<Result>(
   { configuration }: Frame,
   use: (control: MigrationControl) => Promise<Result>,
 ): Promise<Result> {
@@ -53,7 +53,7 @@ export async function withMigration<Result>(
 }
 
 /** The JSON of a status: missing values are null. */
-export function statusJson(status: MigrationStatus): Readonly<Record<string, unknown>> {
+function statusJson(status: MigrationStatus): Readonly<Record<string, unknown>> {
   const { pending, instances, history } = status;
   return {
     ...status,
@@ -64,7 +64,7 @@ export function statusJson(status: MigrationStatus): Readonly<Record<string, unk
 }
 
 /** The text of a status. */
-export function statusText(paint: Paint, { name, step, share, pending, instances, accepted }: MigrationStatus): string {
+function statusText(paint: Paint, { name, step, share, pending, instances, accepted }: MigrationStatus): string {
   const rows = instances.map(({ instance, upToDate, problem }) => [
     instance,
     { painted: upToDate ? paint.green("up to date") : paint.yellow("behind") },
@@ -104,19 +104,19 @@ interface Changing {
 }
 
 /** The additional JSON of `advance` and `rollback`. */
-export const CHANGE_JSON = {
+const CHANGE_JSON = {
   dryRun: "",
   from: "before: `step`, `share`",
 } as const;
 
 /** The exits of `advance` and `rollback`. */
-export const CHANGE_EXITS = {
+const CHANGE_EXITS = {
   partly: "the same command continues",
   "try-again": "also: the source broker did not become empty",
 } as const;
 
 /** Asks, changes, and reports the status. An interrupted change stays announced. */
-export async function changeMigration(frame: Frame, control: MigrationControl, changing: Changing): Promise<Ended> {
+async function changeMigration(frame: Frame, control: MigrationControl, changing: Changing): Promise<Ended> {
   const { terminal, interruption } = frame;
   const { dryRun, yes } = changing;
   const before = await control.status();

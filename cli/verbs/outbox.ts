@@ -12,17 +12,17 @@ export interface NamedOutbox {
 }
 
 /** The option that names an outbox. */
-export const OUTBOX = { type: "string", describe: "Which one, if the configuration has several" } as const;
+const OUTBOX = { type: "string", describe: "Which one, if the configuration has several" } as const;
 
 /** The exits of every `outbox` command. */
-export const OUTBOX_EXITS = {
+const OUTBOX_EXITS = {
   unavailable: "",
   "not-allowed": "",
   "not-found": "also: there are no tables of an outbox",
 } as const;
 
 /** All outboxes of the configuration, or the named one. Throws a `CommandError` if there are none. */
-export function outboxesOf({ configuration }: Frame, name: string | undefined): readonly NamedOutbox[] {
+function outboxesOf({ configuration }: Frame, name: string | undefined): readonly NamedOutbox[] {
   const all = Object.entries(configuration.outboxes ?? {}).map(([known, store]) => ({ name: known, store }));
   if (all.length === 0) {
     throw new CommandError(
@@ -36,7 +36,7 @@ export function outboxesOf({ configuration }: Frame, name: string | undefined): 
 }
 
 /** The one outbox of a command. Throws a `CommandError` if it must be named. */
-export function oneOutbox(frame: Frame, name: string | undefined): NamedOutbox {
+function oneOutbox(frame: Frame, name: string | undefined): NamedOutbox {
   const [first, ...others] = outboxesOf(frame, name);
   if (first !== undefined && others.length === 0) return first;
   throw new CommandError("usage", "there are several outboxes: name one with --outbox");
@@ -45,7 +45,7 @@ export function oneOutbox(frame: Frame, name: string | undefined): NamedOutbox {
 const PAGE = 500;
 
 /** Yields all quarantined rows, in pages. */
-export async function* quarantinedRows(store: OutboxStore): AsyncGenerator<readonly QuarantinedRow[], void, undefined> {
+async function* quarantinedRows(store: OutboxStore): AsyncGenerator<readonly QuarantinedRow[], void, undefined> {
   let after: number | undefined;
   for (;;) {
     const rows = await store.listQuarantined({ limit: PAGE, ...(after === undefined ? {} : { after }) });
@@ -57,7 +57,7 @@ export async function* quarantinedRows(store: OutboxStore): AsyncGenerator<reado
 }
 
 /** Parses positions of rows. Throws a `CommandError`. */
-export function positionsOf(given: readonly string[]): readonly number[] {
+function positionsOf(given: readonly string[]): readonly number[] {
   return given.map((text) => {
     const position = Number(text);
     if (/^\d+$/.test(text) && Number.isSafeInteger(position)) return position;

@@ -5,7 +5,7 @@ import { duration, findTarget } from "../target.ts";
 import { verb } from "../verb.ts";
 
 /** The options of `send` and `publish`. */
-export const SEND_OPTIONS = {
+const SEND_OPTIONS = {
   file: { type: "string", describe: "Read it from a file; - is stdin" },
   lines: { type: "boolean", default: false, describe: "The file has one message per line" },
   "from-line": {
@@ -26,7 +26,7 @@ export const SEND_OPTIONS = {
 } as const;
 
 /** The options of the send itself. */
-export function sendOptionsOf(given: {
+function sendOptionsOf(given: {
   readonly key: string | undefined;
   readonly id: string | undefined;
   readonly header: readonly string[] | undefined;
@@ -46,7 +46,7 @@ export function sendOptionsOf(given: {
 }
 
 /** The form of the message. */
-export function formOf(given: {
+function formOf(given: {
   readonly text: boolean;
   readonly raw: boolean;
   readonly "content-type": string | undefined;
@@ -55,7 +55,7 @@ export function formOf(given: {
 }
 
 /** The exits of `send` and `publish`. */
-export const SEND_EXITS = {
+const SEND_EXITS = {
   partly: "`nextLine` says where to continue",
   data: "",
   "no-input": "",

@@ -137,7 +137,7 @@ const RETRY_MS = 500;
  * Watches what is sent, without consuming it, until the signal is aborted. Misses messages while the connection is lost.
  * Rejects with a `CommandError` if the broker cannot watch this.
  */
-export async function watch(frame: Frame, { of, begun, seen }: Watching, signal: AbortSignal): Promise<void> {
+async function watch(frame: Frame, { of, begun, seen }: Watching, signal: AbortSignal): Promise<void> {
   await withBroker(frame, { destinations: [] }, async ({ adapter }) => {
     if (adapter.watch === undefined) throw cannot(`${adapter.name} cannot watch ${describeAddress(of)}`);
     for (let hasBegun = false; !signal.aborted; ) {

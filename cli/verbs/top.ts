@@ -127,7 +127,7 @@ function changeText(paint: Paint, perSecond: number): string {
 }
 
 /** A queue or subscription at one moment. Unknown values are null. */
-export interface Row {
+interface Row {
   readonly destination: string;
   readonly ready: number | null;
   readonly unsettled: number | null;
@@ -167,7 +167,7 @@ interface Last {
 }
 
 /** Reads the rows of queues and subscriptions, with the changes since the reading before. */
-export async function readRows(
+async function readRows(
   source: StatisticsSource,
   wanted: readonly Destination[],
   at: number,

@@ -241,7 +241,7 @@ function exitFor([first]: readonly MessagingError[]): ExitName {
 }
 
 /** The JSON of a comparison. */
-export const COMPARED_JSON = {
+const COMPARED_JSON = {
   broker: "",
   destinations:
     "`destination`, `state` (`same`, `missing`, `different`, `unknown`), `problems`, `meant` (a similar name on the broker)",
@@ -276,7 +276,7 @@ export const topologyDiff = verb({
 });
 
 /** Compares the named destinations with the broker. */
-export async function compareAll(
+async function compareAll(
   frame: Frame,
   addresses: readonly string[],
 ): Promise<{ readonly label: string; readonly compared: readonly Compared[] }> {
@@ -295,7 +295,7 @@ export async function compareAll(
 }
 
 /** The text of a comparison. */
-export function comparedText(paint: Paint, compared: readonly Compared[]): string {
+function comparedText(paint: Paint, compared: readonly Compared[]): string {
   const rows = compared.map(({ destination, state }) => [{ painted: painted(paint, state) }, destination]);
   const meant = compared.flatMap((one) =>
     one.meant === undefined ? [] : [`${one.destination} does not exist: did you mean ${one.meant}?`],

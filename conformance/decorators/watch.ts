@@ -3,7 +3,7 @@ import { addressName } from "../../core/address.ts";
 import { delegate } from "./delegate.ts";
 
 /** The traffic between the engine and one adapter for one source. */
-export class Traffic {
+class Traffic {
   /** Deliveries that are not settled, lost or closed now. */
   readonly unsettled = new Map<DeliveryToken, IncomingMessage>();
   /** The most of them at one time. */

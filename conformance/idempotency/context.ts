@@ -19,8 +19,3 @@ export async function claimed(store: IdempotencyStore, key: string, leaseMs = LO
   if (result.status === "claimed") return result.token;
   return assert.fail(`a free key was ${result.status}`);
 }
-
-/** The status of a new claim. */
-export async function statusOf(store: IdempotencyStore, key: string): Promise<string> {
-  return (await store.claim(key, LONG_MS)).status;
-}

@@ -71,7 +71,7 @@ export async function take(
   return { ...claim, ids: idsOf(claim.rows) };
 }
 
-export const idsOf = (rows: readonly OutboxRow[]): readonly string[] => rows.map(({ id }) => id);
+const idsOf = (rows: readonly OutboxRow[]): readonly string[] => rows.map(({ id }) => id);
 
 /** Marks every row of a claim as sent. */
 export async function sentAll(store: OutboxStore<unknown>, { token, rows }: OutboxClaim): Promise<void> {

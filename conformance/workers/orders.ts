@@ -9,7 +9,7 @@ import type { ProcessAdapter } from "../harness.ts";
  * - `throw-poison`: throws on a body with `poison`; otherwise `effect`.
  * - `kill-self-on-poison`: kills its own process on a body with `poison`; otherwise `effect`.
  */
-export type Behaviour = "effect" | "gate" | "gate-poison" | "throw" | "throw-poison" | "kill-self-on-poison";
+type Behaviour = "effect" | "gate" | "gate-poison" | "throw" | "throw-poison" | "kill-self-on-poison";
 
 /** Consume a queue until the process is killed. */
 export interface ConsumeOrder {

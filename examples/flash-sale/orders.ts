@@ -5,7 +5,7 @@ const Order = z.object({ id: z.string(), item: z.string(), cents: z.int() });
 const OrderPlaced = z.object({ orderId: z.string(), cents: z.int() });
 
 export type Order = z.infer<typeof Order>;
-export type OrderPlaced = z.infer<typeof OrderPlaced>;
+type OrderPlaced = z.infer<typeof OrderPlaced>;
 
 /** Everything that one sale sends to. */
 export interface Sale {

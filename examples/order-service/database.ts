@@ -1,7 +1,7 @@
 import type { InboxStore, OutboxStore } from "anybroker/outbox";
 
 /** What `$1`, `$2` and so on stand for. */
-export type Values = readonly (string | number)[];
+type Values = readonly (string | number)[];
 
 interface Migrated {
   /** Makes the tables. */

@@ -272,7 +272,7 @@ export interface AsyncApiOptions {
 }
 
 /** The checked options with their defaults. */
-export interface Settings {
+interface Settings {
   readonly info: AsyncApiInfo;
   readonly servers: Readonly<Record<string, AsyncApiServer>> | undefined;
   readonly destinations: readonly Destination[];
@@ -291,7 +291,7 @@ const POSSIBLE: Readonly<Record<Destination["kind"], readonly AsyncApiAction[]>>
 };
 
 /** Fills in the defaults. Throws `invalid`. */
-export function resolveOptions(options: AsyncApiOptions): Settings {
+function resolveOptions(options: AsyncApiOptions): Settings {
   checkOptions(WHERE, options, OPTIONS);
   const { info, servers, destinations, adapter, bindings, payload = "input", actions } = options;
   if (typeof info?.title !== "string" || typeof info.version !== "string") {
@@ -350,11 +350,7 @@ const NAMED = ["properties", "patternProperties", "definitions", "$defs", "depen
  * The JSON Schema of a body, by Standard JSON Schema; otherwise an open schema with a note. `base` is its JSON pointer in the
  * document, for references within the schema.
  */
-export function payloadSchema(
-  schema: StandardSchemaV1 | undefined,
-  side: "input" | "output",
-  base: string,
-): JsonObject {
+function payloadSchema(schema: StandardSchemaV1 | undefined, side: "input" | "output", base: string): JsonObject {
   if (schema === undefined) return open("it was declared without a schema");
   const { vendor, jsonSchema } = (schema as StandardSchemaV1 & Partial<StandardJSONSchemaV1>)[
     "~standard"
@@ -445,7 +441,7 @@ const ENGINE_HEADERS: Readonly<Record<Exclude<keyof typeof HEADER, `dead${string
 };
 
 /** The schema of a message's headers: anybroker's own, and any others as strings. */
-export function headersSchema(messages: BrokerMessages, correlationHeader: string | undefined): JsonObject {
+function headersSchema(messages: BrokerMessages, correlationHeader: string | undefined): JsonObject {
   const { headers, required = [], packed = false } = messages;
   const engine = Object.entries(ENGINE_HEADERS).map(
     ([name, schema]) => [HEADER[name as keyof typeof ENGINE_HEADERS], schema] as const,

@@ -37,10 +37,10 @@ export type Condition =
  */
 export type DeadLetterFilter = readonly Condition[];
 
-export const TEXT_FIELDS: readonly TextField[] = ["id", "destination", "reason", "key", "group", "error"];
-export const TEXT_OPERATORS: readonly TextOperator[] = ["=", "!=", "~", "!~"];
-export const NUMBER_OPERATORS: readonly NumberOperator[] = ["=", "!=", "<", "<=", ">", ">="];
-export const TIME_OPERATORS: readonly TimeOperator[] = ["<", "<=", ">", ">="];
+const TEXT_FIELDS: readonly TextField[] = ["id", "destination", "reason", "key", "group", "error"];
+const TEXT_OPERATORS: readonly TextOperator[] = ["=", "!=", "~", "!~"];
+const NUMBER_OPERATORS: readonly NumberOperator[] = ["=", "!=", "<", "<=", ">", ">="];
+const TIME_OPERATORS: readonly TimeOperator[] = ["<", "<=", ">", ">="];
 
 const UNITS = { w: 604_800_000, d: 86_400_000, h: 3_600_000, m: 60_000, s: 1_000, ms: 1 } as const;
 

@@ -361,7 +361,7 @@ type EventDetails = {
 }[IdempotencyEvent["type"]];
 
 /** One key of a store, for one message. Calls never reject, end in time, and emit their failures. */
-export class GuardedStore {
+class GuardedStore {
   readonly #store: IdempotencyStore;
   readonly #key: string;
   readonly #settings: Settings;
@@ -474,7 +474,7 @@ export interface CleanOptions {
 }
 
 /** The options with their defaults. */
-export interface Settings {
+interface Settings {
   readonly key: ((body: unknown, delivery: Delivery) => string) | undefined;
   readonly leaseMs: number;
   readonly holdMs: number;
@@ -491,7 +491,7 @@ const TIMES = ["leaseMs", "holdMs", "retentionMs", "waitMs", "postponeMs", "stor
 const DEFAULT_STORE_TIMEOUT_MS = 5_000;
 
 /** Checks the options and fills in the defaults. */
-export function settingsOf<Body>(options: IdempotentOptions<Body>): Settings {
+function settingsOf<Body>(options: IdempotentOptions<Body>): Settings {
   checkOptions("idempotent", options, [...TIMES, "key", "clean", "onEvent", "clock"]);
   const { leaseMs = 30_000, holdMs = 300_000, retentionMs = 7 * 24 * 60 * 60 * 1_000 } = options;
   const { waitMs = 5_000, postponeMs = 5_000, onEvent } = options;

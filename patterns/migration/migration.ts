@@ -132,7 +132,7 @@ interface MovingParts {
 type AnyDestination = Queue<never, unknown> | Topic<never, unknown>;
 
 /** The broker object over two brokers. */
-export class MovingBroker<Native> implements Migration<Native> {
+class MovingBroker<Native> implements Migration<Native> {
   readonly control: MigrationControl;
   readonly [INTERNALS]: BrokerInternals;
   readonly #parts: MovingParts;

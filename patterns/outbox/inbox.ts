@@ -235,7 +235,7 @@ export function unlessAborted<T>(signal: AbortSignal, promise: Promise<T>): Prom
  * The key of a message in an inbox. Names contain no `/`, so no two consumers share one. Long ids, and ids with other
  * characters than printable ASCII, are hashed.
  */
-export function inboxMessage({ destination, subscription, id }: Delivery): InboxMessage {
+function inboxMessage({ destination, subscription, id }: Delivery): InboxMessage {
   return {
     consumer: subscription === undefined ? destination : `${destination}/${subscription}`,
     id: storableText(id),
@@ -308,7 +308,7 @@ export interface InboxCleanOptions {
 }
 
 /** The options with their defaults. */
-export interface InboxSettings {
+interface InboxSettings {
   readonly retentionMs: number;
   readonly refusesOlder: boolean;
   readonly waitMs: number;
@@ -321,7 +321,7 @@ export interface InboxSettings {
 const OPTIONS = ["retentionMs", "olderThanRetention", "waitMs", "postponeMs", "clean", "onEvent", "clock"];
 
 /** Checks the options and fills in the defaults. */
-export function inboxSettings(options: InboxOptions): InboxSettings {
+function inboxSettings(options: InboxOptions): InboxSettings {
   checkOptions("transactional", options, OPTIONS);
   const { retentionMs = 7 * 24 * 60 * 60 * 1_000, olderThanRetention = "dead-letter" } = options;
   const { waitMs = 5_000, postponeMs = 5_000, onEvent } = options;

@@ -97,7 +97,7 @@ export async function command(line: readonly string[], world: CommandWorld = {})
 }
 
 /** The one JSON result on stdout, held against what its command documents. */
-export function resultOf({ stdout, stderr }: { stdout: string; stderr: string }): Readonly<Record<string, unknown>> {
+function resultOf({ stdout, stderr }: { stdout: string; stderr: string }): Readonly<Record<string, unknown>> {
   const lines = stdout.trimEnd().split("\n");
   expect(lines.length, `one line of JSON, and no ${stdout}${stderr}`).toBe(1);
   return documented(lines[0] ?? "");

@@ -8,7 +8,7 @@ export interface TestReason {
 }
 
 /** What one run of vitest came to, as the count reporter wrote it. */
-export interface TestCounts {
+interface TestCounts {
   readonly passed: number;
   readonly failed: readonly TestReason[];
   readonly notRun: readonly TestReason[];

@@ -369,7 +369,7 @@ function unsupportedRequest(
  * server's answer: kafkajs accepts any answer, but a challenge means refusal. `asks` reports when the token provider is
  * called and when it has answered.
  */
-export function credentials(
+function credentials(
   sasl: SASLOptions,
   asks: (isAsked: boolean) => void,
 ): SASLOptions & { readonly authenticationProvider?: AuthenticationProvider } {

@@ -50,7 +50,7 @@ interface Open {
 }
 
 /** A {@link KafkaConnection} over the shared sockets of its client. */
-export class ClusterConnection implements KafkaConnection {
+class ClusterConnection implements KafkaConnection {
   readonly #pool: SocketPool;
   readonly #open = new Set<Open>();
   readonly #fetches = new Set<(distrusted?: MessagingError) => void>();

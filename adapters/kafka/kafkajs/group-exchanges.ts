@@ -35,7 +35,7 @@ import {
 } from "./exchange.ts";
 
 /** The protocol type of consumers. */
-export const CONSUMERS = "consumer";
+const CONSUMERS = "consumer";
 const GROUP = 0;
 
 export interface Coordinator {

@@ -252,7 +252,7 @@ const CONTENT_SIZE_BYTES = [0, 2, 4, 8] as const;
 const MAX_FRAMES = 10_000;
 
 /** The frames that hold something, in order. Shares the memory. Throws a `RangeError` for what is no row of frames. */
-export function zstdFrames(bytes: Buffer): readonly Buffer[] {
+function zstdFrames(bytes: Buffer): readonly Buffer[] {
   const frames: Buffer[] = [];
   for (let start = 0; start < bytes.length; ) {
     const magic = bytes.readUInt32LE(start);

@@ -270,7 +270,7 @@ export class ShardWatch {
 const CHANGED = "the client or a proxy changes the server's answers";
 
 /** A row as the statements return it, in JSON. */
-export interface StoredRow {
+interface StoredRow {
   readonly position: number;
   readonly shard: number;
   readonly id: string;
@@ -301,13 +301,13 @@ interface StoredQuarantinedRow extends StoredRow {
 }
 
 /** Refuses a row that could not be settled later. Throws `invalid`. */
-export function settleable(row: StoredRow): StoredRow {
+function settleable(row: StoredRow): StoredRow {
   const { position, shard, attempts } = row;
   if ([position, shard, attempts].every(Number.isSafeInteger)) return row;
   throw new MessagingError("invalid", `a row of the outbox does not come back as it was written: ${CHANGED}`);
 }
 
-export function outboxRow(row: StoredRow): OutboxRow {
+function outboxRow(row: StoredRow): OutboxRow {
   const { position, attempts, id, kind, destination, key, headers, priority, ordered } = row;
   return outboxRowOf(
     {

@@ -311,7 +311,7 @@ export interface PostgresInboxClient {
 }
 
 /** Translates an error of the inbox's database. */
-export function inboxFailure(action: string, error: unknown): MessagingError {
+function inboxFailure(action: string, error: unknown): MessagingError {
   return postgresFailure("inbox", action, error, {
     // Not `conflict`, which says that the handler ended its transaction.
     "42703": { code: "unreachable", advice: "its table is of another program: set { table }" },
@@ -331,12 +331,12 @@ const FAILED_TRANSACTION = "25P02";
 const OWN_XID = "SELECT pg_current_xact_id_if_assigned()::text AS xid";
 
 /** What became of a transaction. */
-export interface TransactionStatus {
+interface TransactionStatus {
   readonly status: string | null;
 }
 
 /** Asks for the {@link TransactionStatus} of a transaction, given its checked id. */
-export function statusOf(xid: string): string {
+function statusOf(xid: string): string {
   return `pg_xact_status('${xid}'::xid8) AS status`;
 }
 
@@ -357,7 +357,7 @@ interface Opened {
 type ConnectionEnd = "server" | "terminated" | "unknown";
 
 /** One transaction on one connection, from its begin to its end. Its creator has to end it. */
-export class PostgresInboxTransaction {
+class PostgresInboxTransaction {
   readonly #client: PostgresInboxClient;
   readonly #clock: Clock;
   readonly #timeoutMs: number;

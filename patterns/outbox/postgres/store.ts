@@ -295,7 +295,7 @@ const MOST_COUNTED = 1_000_000;
 const MAX = Number.MAX_SAFE_INTEGER;
 
 /** The result of {@link healthStatement}. */
-export interface StoredHealth {
+interface StoredHealth {
   readonly unsent: number;
   readonly quarantined: number;
   readonly oldest_ms: number | null;
@@ -313,7 +313,7 @@ export interface StoredHealth {
 }
 
 /** One statement for the whole health. The oldest row of each shard is the first of its index. */
-export function healthStatement({ outbox, shards }: OutboxTables): string {
+function healthStatement({ outbox, shards }: OutboxTables): string {
   const age = (time: string): string => `(extract(epoch FROM statement_timestamp() - ${time}) * 1000)::float8`;
   const first = (column: string, condition: string, order: string): string =>
     `(SELECT o.${column} FROM ${outbox} o WHERE o.shard = l.shard AND ${condition} AND o.quarantined_at IS NULL ORDER BY o.shard, o.${order} LIMIT 1)`;
@@ -346,7 +346,7 @@ FROM
 }
 
 /** Open transactions and expired claims are stalls once they are `stallAfterMs` old. */
-export function healthOf(stored: StoredHealth, stallAfterMs: number): OutboxHealth {
+function healthOf(stored: StoredHealth, stallAfterMs: number): OutboxHealth {
   const { transaction_ms: transaction, held_ms: held, expired_ms: expired } = stored;
   const candidates: readonly (readonly [
     cause: OutboxStall["cause"],

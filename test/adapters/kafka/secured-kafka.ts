@@ -11,7 +11,7 @@ const CLIENTS_PORT = 9092;
 const CLUSTER = "kafka-cluster";
 
 /** The rights that Kafka gives on topics, groups and itself. */
-export type Right = "Create" | "Delete" | "Describe" | "DescribeConfigs" | "Read" | "Write";
+type Right = "Create" | "Delete" | "Describe" | "DescribeConfigs" | "Read" | "Write";
 
 const OPERATIONS: Readonly<Record<Right, number>> = {
   Create: AclOperationTypes.CREATE,

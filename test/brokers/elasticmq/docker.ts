@@ -5,7 +5,7 @@ import type { ElasticMQInDocker, StartedElasticMQ } from "./record.ts";
 import { ELASTICMQ_VERSION, serverSettings } from "./server-settings.ts";
 
 /** The image that the suites run against. */
-export const ELASTICMQ_IMAGE = `softwaremill/elasticmq-native:${ELASTICMQ_VERSION}`;
+const ELASTICMQ_IMAGE = `softwaremill/elasticmq-native:${ELASTICMQ_VERSION}`;
 
 const PORT = 9324;
 

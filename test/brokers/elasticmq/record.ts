@@ -4,7 +4,7 @@ import type { NativeProcess } from "../native-process.ts";
 /** All there is to know about a running ElasticMQ, as plain data that can be handed to another process. */
 export type ElasticMQRecord = ElasticMQByUrl | ElasticMQInDocker | ElasticMQNative;
 
-export interface ElasticMQByUrl {
+interface ElasticMQByUrl {
   readonly how: "url";
   readonly url: string;
   readonly version: string;

@@ -9,7 +9,7 @@ import { makeStorage, STORAGE_FILE } from "./storage.ts";
 import { FAUXQS_VERSION } from "./version.ts";
 
 /** The image that the suites run against. */
-export const FAUXQS_IMAGE = `kibertoad/fauxqs:${FAUXQS_VERSION}`;
+const FAUXQS_IMAGE = `kibertoad/fauxqs:${FAUXQS_VERSION}`;
 
 const PORT = 4566;
 

@@ -4,7 +4,7 @@ import type { NativeProcess } from "../native-process.ts";
 /** All there is to know about a running fauxqs, as plain data that can be handed to another process. */
 export type FauxqsRecord = FauxqsByUrl | FauxqsInDocker | FauxqsNative;
 
-export interface FauxqsByUrl {
+interface FauxqsByUrl {
   readonly how: "url";
   readonly url: string;
   readonly version: string;

@@ -4,7 +4,7 @@ import type { NativeProcess } from "../native-process.ts";
 /** All there is to know about a running Kafka, as plain data that can be handed to another process. */
 export type KafkaRecord = KafkaByUrl | KafkaInDocker | KafkaNative;
 
-export interface KafkaByUrl {
+interface KafkaByUrl {
   readonly how: "url";
   /** Where to connect first, each as `host:port`. */
   readonly brokers: readonly string[];
@@ -31,7 +31,7 @@ export interface KafkaNative {
  * A listener that tells its clients to come to another port than its own. Kafka's clients connect where the server says
  * it is: so this one says that it is where a proxy may be put.
  */
-export interface LinkedListener {
+interface LinkedListener {
   readonly host: string;
   /** Where it listens. */
   readonly port: number;

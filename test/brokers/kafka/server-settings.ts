@@ -12,7 +12,7 @@ export interface Listeners {
   readonly controller: string;
 }
 
-export interface Listener {
+interface Listener {
   readonly bound: string;
   readonly advertised: string;
 }

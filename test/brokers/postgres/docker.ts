@@ -5,7 +5,7 @@ import type { PostgresInDocker, StartedPostgres } from "./record.ts";
 import { POSTGRES_SETTINGS, POSTGRES_USER, postgresUrl } from "./settings.ts";
 
 /** The image that the suites run against. */
-export const POSTGRES_IMAGE = "postgres:18";
+const POSTGRES_IMAGE = "postgres:18";
 
 const PORT = 5432;
 

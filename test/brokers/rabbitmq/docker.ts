@@ -4,7 +4,7 @@ import { awaitRabbitMQ, RABBITMQ_READY_MS } from "./await-rabbitmq.ts";
 import type { RabbitMQInDocker, StartedRabbitMQ } from "./record.ts";
 
 /** The image that the suites run against. */
-export const RABBITMQ_IMAGE = "rabbitmq:4.3-management";
+const RABBITMQ_IMAGE = "rabbitmq:4.3-management";
 
 const AMQP_PORT = 5672;
 const MANAGEMENT_PORT = 15672;

@@ -5,7 +5,7 @@ import type { StartedValkey, ValkeyInDocker } from "./record.ts";
 import { VALKEY_SETTINGS } from "./settings.ts";
 
 /** The image that the suites run against. */
-export const VALKEY_IMAGE = "valkey/valkey:9.1";
+const VALKEY_IMAGE = "valkey/valkey:9.1";
 
 const PORT = 6379;
 

@@ -4,7 +4,7 @@ import type { NativeProcess } from "../native-process.ts";
 /** All there is to know about a running Valkey or Redis, as plain data that can be handed to another process. */
 export type ValkeyRecord = ValkeyByUrl | ValkeyInDocker | ValkeyNative;
 
-export interface ValkeyByUrl {
+interface ValkeyByUrl {
   readonly how: "url";
   readonly url: string;
   readonly version: string;

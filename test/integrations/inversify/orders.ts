@@ -10,7 +10,7 @@ export const returns = queue<Order>("returns");
 export const placed = topic<Order>("order.placed");
 
 /** Fails at most twice, and without a wait. */
-export const AT_ONCE = { attempts: 2, delay: { firstMs: 1, jitter: 0 } } as const;
+const AT_ONCE = { attempts: 2, delay: { firstMs: 1, jitter: 0 } } as const;
 
 /** A broker object of its own in this process, that fails fast. */
 export function inProcess(options: BrokerOptions = {}, space?: MemorySpace) {

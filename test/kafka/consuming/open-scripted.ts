@@ -23,7 +23,7 @@ import { SimulatedLog } from "./simulation/simulated-log.ts";
 export type Scripted = Awaited<ReturnType<typeof openScripted>>;
 
 /** What is done to a fetch before it is answered; `undefined` is never answered. */
-export type Tamper = (
+type Tamper = (
   request: FetchRequest,
   answer: readonly FetchedPartition[],
 ) => readonly FetchedPartition[] | Promise<readonly FetchedPartition[]> | undefined;

@@ -147,7 +147,7 @@ export class FakeCluster {
 type Answer = { readonly error: ErrorName };
 
 /** Answers what a member of a group asks, one request after the other. */
-export class FakeConnection {
+class FakeConnection {
   readonly #cluster: FakeCluster;
   readonly #line: SocketGroup;
   readonly #waiting = new Set<(error: MessagingError) => void>();

@@ -2,7 +2,7 @@ import type { IncomingMessage } from "../../../core/adapter.ts";
 import type { MessageHeaders } from "../../../core/delivery.ts";
 import { HEADER } from "../../../core/system-headers.ts";
 
-export const FAILED_AT = Date.UTC(2026, 10, 2, 11);
+const FAILED_AT = Date.UTC(2026, 10, 2, 11);
 /** An hour later. */
 export const NOW = FAILED_AT + 3_600_000;
 

@@ -116,7 +116,3 @@ export class Pieces {
 export function lifeOf({ topic, partition }: Pick<PartitionOffset, "topic" | "partition">, id: TopicId): string {
   return `${topic}/${partition} of ${id}`;
 }
-
-export function keyOf({ topic, partition }: Pick<PartitionOffset, "topic" | "partition">): string {
-  return `${topic}/${partition}`;
-}
