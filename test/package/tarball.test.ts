@@ -235,6 +235,15 @@ describe("other ways to load it", SLOW, () => {
     expect(await runHere(installed.project, "node", outfile)).toBe("handled\n");
   });
 
+  test.for([
+    ["bun", "run"],
+    ["deno", "run", "--node-modules-dir=manual"],
+  ] as const)("%s", async ([runtime, ...parameters]) => {
+    const file = join(installed.project, "loaded.mjs");
+    writeFileSync(file, imports + HELLO);
+    expect(await runHere(installed.project, runtime, ...parameters, file)).toBe("handled\n");
+  });
+
   test("examples/quick-start, copied out", async () => {
     const from = join(installed.project, "node_modules/anybroker/examples/quick-start");
     cpSync(from, join(installed.project, "quick-start"), { recursive: true });

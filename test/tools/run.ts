@@ -50,6 +50,7 @@ function everything(): readonly (readonly Part[])[] {
   return [
     [
       { name: "lint", command: ["biome", "check", "."] },
+      { name: "unused", command: ["knip"] },
       { name: "types", command: ["tsc", "-p", "tsconfig.json", "--noEmit"] },
       { name: "build", command: ["tsc", "-p", "tsconfig.build.json", "--outDir", built] },
     ],
