@@ -35,6 +35,7 @@ export const DOCUMENTS = [
   "CODE_OF_CONDUCT.md",
   "CONTRIBUTING.md",
   "SECURITY.md",
+  "llms.txt",
   "LICENSE",
 ];
 
