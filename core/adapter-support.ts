@@ -50,7 +50,8 @@ export class CurrentSession<Session extends AdapterSession> {
       this.#session.send(to, batch, report);
       return;
     }
-    for (let index = 0; index < batch.length; index++) report(index, { status: "unknown", cause: this.#notOpen() });
+    const cause = this.#notOpen();
+    for (let index = 0; index < batch.length; index++) report(index, { status: "unknown", cause, unsent: true });
   }
 
   /** A second call does nothing. */

@@ -236,12 +236,13 @@ export interface ForeignProperties {
  * The result of sending one message:
  * - `confirmed`: the broker has stored it, as safely as it can;
  * - `rejected`: the broker does not have it, and another try would not help;
- * - `unknown`: it may or may not be stored. The engine sends it again under the same id.
+ * - `unknown`: it may or may not be stored. The engine sends it again under the same id. With `unsent` it certainly is
+ *   not: nothing was written, so that a later refusal or deadline is no `unconfirmed`.
  */
 export type SendResult =
   | { readonly status: "confirmed" }
   | { readonly status: "rejected"; readonly error: MessagingError }
-  | { readonly status: "unknown"; readonly cause: unknown };
+  | { readonly status: "unknown"; readonly cause: unknown; readonly unsent?: true };
 
 /** Reports the result of the message at an index of a batch; see {@link Adapter.send}. */
 export type SendReport = (index: number, result: SendResult) => void;

@@ -87,9 +87,10 @@ export class MemoryAdapter implements Adapter<undefined> {
 
   send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
     batch.forEach((message, index) => {
-      if (!this.#open)
-        report(index, { status: "unknown", cause: new MessagingError("closed", "the memory adapter is closed") });
-      else if (to.kind === "topic") this.#publish(to, message, index, report);
+      if (!this.#open) {
+        const cause = new MessagingError("closed", "the memory adapter is closed");
+        report(index, { status: "unknown", cause, unsent: true });
+      } else if (to.kind === "topic") this.#publish(to, message, index, report);
       else this.#send(to, message, index, report);
     });
   }

@@ -238,7 +238,8 @@ export class Publisher {
   ): void {
     const channel = this.#channel;
     if (channel === undefined) {
-      report(index, { status: "unknown", cause: new MessagingError("unreachable", "not connected to RabbitMQ") });
+      const cause = new MessagingError("unreachable", "not connected to RabbitMQ");
+      report(index, { status: "unknown", cause, unsent: true });
       return;
     }
     const { to, isTopic, name } = route;
@@ -265,7 +266,7 @@ export class Publisher {
     }
     if (this.#pending.size >= MAX_PENDING || (this.#pendingBytes >= MAX_PENDING_BYTES && this.#pending.size > 0)) {
       const cause = new MessagingError("overloaded", `RabbitMQ has not confirmed ${this.#pending.size} messages yet`);
-      report(index, { status: "unknown", cause });
+      report(index, { status: "unknown", cause, unsent: true });
       return;
     }
     const level = message.delayMs > 0 ? path.exchange : undefined;

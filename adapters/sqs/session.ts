@@ -179,7 +179,7 @@ export class Session {
   send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
     if (this.#down) {
       const cause = new MessagingError("unreachable", "SQS cannot be reached");
-      for (const index of batch.keys()) report(index, { status: "unknown", cause });
+      for (const index of batch.keys()) report(index, { status: "unknown", cause, unsent: true });
       return;
     }
     this.#publisher.send(to, batch, report);

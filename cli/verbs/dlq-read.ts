@@ -150,9 +150,9 @@ const MAX_GROUP_ERROR = 80;
 export const dlqGroups = verb({
   name: "dlq groups",
   summary: "What failed in the same way, counted",
-  teaches: `Counts dead letters by the fingerprint of their failure: destination, error class, and message without ids, numbers and times. Filters take the group: "group = 1f2ba8a7d0a5". Without a destination it covers the configuration, else the broker (RabbitMQ: with managementUrl).`,
+  teaches: `Counts dead letters by the fingerprint of their failure: destination, error class, and message without ids, numbers and times. Filters take the group: "group = 1f2ba8a7d0a5".`,
   positionals: {
-    destination: { type: "string", describe: `${WHOSE.describe}. Default: all of them` },
+    destination: { type: "string", describe: `${WHOSE.describe}. Default: all of the configuration, else of the broker` },
     filter: FILTER,
   },
   options: {},

@@ -43,7 +43,7 @@ import { type Ended, verb } from "../verb.ts";
 export const doctor = verb({
   name: "doctor",
   summary: "Connect, check rights, version, limits and topology; or compare two brokers",
-  teaches: `Connects, checks that every destination exists, counts its messages, and shows which guarantees the broker gives itself (native), anybroker adds (emulated), or start refuses (unsupported). Sends and consumes nothing, so these rights stay unknown. Without a configuration it covers what the broker has (RabbitMQ: with managementUrl).
+  teaches: `Connects, checks that every destination exists, counts its messages, and shows which guarantees the broker gives itself (native), anybroker adds (emulated), or start refuses (unsupported). Sends and consumes nothing, so these rights stay unknown.
 
 --plan compares two brokers: what the target broker refuses, and does otherwise.`,
   positionals: {

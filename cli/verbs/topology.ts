@@ -112,7 +112,9 @@ function fromOf(from: unknown): string | undefined {
 export const topologyCreate = verb({
   name: "topology create",
   summary: "Make what is missing on the broker",
-  teaches: `Creates missing queues, topics and subscriptions, each with its dead letters and quarantine log. Never changes what exists: other options are a problem. Applications can then run without the right to create, and declare: "verify".`,
+  teaches: `Creates missing queues, topics and subscriptions, each with its dead letters and quarantine log. Applications can then run without the right to create, and declare: "verify".
+
+Of what exists it changes and reports: on SQS missing policies, and a subscription's filter and raw delivery; on RabbitMQ it adds missing bindings, beside those of a former filter. Other differences are a problem.`,
   positionals: {
     destinations: { type: "string", array: true, describe: "Default: all of the configuration" },
   },

@@ -51,8 +51,8 @@ export class PendingSend implements Expiring {
   readonly #reject: (error: MessagingError) => void;
   readonly #signal: AbortSignal | undefined;
   readonly #onAbort: (() => void) | undefined;
-  /** Whether the adapter ever had it. From then on, no answer means `unconfirmed`. */
-  #handedOver = false;
+  /** Whether the adapter has it, or had it and may have written it. Then no answer means `unconfirmed`. */
+  #mayBeStored = false;
   /** Whether a try had no clear result. From then on, even after a refusal the message may be stored. */
   #unknown = false;
   #cause: unknown = undefined;
@@ -87,7 +87,7 @@ export class PendingSend implements Expiring {
 
   handOver(): void {
     this.inFlight = true;
-    this.#handedOver = true;
+    this.#mayBeStored = true;
   }
 
   /** Takes a result of the adapter. Returns whether the message has to be sent again. */
@@ -95,7 +95,8 @@ export class PendingSend implements Expiring {
     this.inFlight = false;
     if (this.answered) return false;
     if (result.status === "unknown") {
-      this.#unknown = true;
+      if (result.unsent !== true) this.#unknown = true;
+      this.#mayBeStored = this.#unknown;
       this.#cause = result.cause;
       return true;
     }
@@ -130,7 +131,7 @@ export class PendingSend implements Expiring {
     this.#answer();
     const what = `message ${this.message.id} to ${describeAddress(this.route.address)}`;
     this.#reject(
-      this.#handedOver
+      this.#mayBeStored
         ? new MessagingError(
             "unconfirmed",
             `${what}: ${why} before the broker confirmed it; it may or may not be stored. Send it again with the same id, and let the consumer be idempotent`,

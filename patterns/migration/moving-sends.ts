@@ -96,7 +96,7 @@ function noAdapter(adapter: Adapter): Adapter {
     close: refuse,
     send: (_to, batch, report) => {
       const cause = new MessagingError("unsupported", "a migration does not send through one adapter");
-      for (let index = 0; index < batch.length; index++) report(index, { status: "unknown", cause });
+      for (let index = 0; index < batch.length; index++) report(index, { status: "unknown", cause, unsent: true });
     },
   };
 }

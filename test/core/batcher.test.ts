@@ -170,4 +170,31 @@ describe("PublisherEngine and its batchers", () => {
     await settled();
     expect(ends).toMatchObject([{ code: "unconfirmed", cause: { code: "refused" } }]);
   });
+
+  it("calls a refusal, or a deadline, after a try that was never written by its name", async () => {
+    const time = new VirtualTime();
+    const adapter = new RecordingAdapter();
+    adapter.holds = true;
+    const publishing = new PublisherEngine(adapter, {}, new ProcessClock(time), new Prng("batcher"));
+    publishing.connected(true);
+    const ends: unknown[] = [];
+    const send = (id: string): void => {
+      publishing.send(publishing.route(ADDRESS, false), outgoingMessage(id)).catch((error) => ends.push(error));
+    };
+    const unsent = { status: "unknown", cause: new Error("no channel"), unsent: true } as const;
+    send("1");
+    await settled();
+    adapter.handed[0]?.report(0, unsent);
+    await time.until(() => adapter.handed.length === 2, 5_000);
+    adapter.handed[1]?.report(0, REJECTED);
+    await settled();
+    expect(ends).toMatchObject([{ code: "refused" }]);
+
+    send("2");
+    await settled();
+    adapter.handed[2]?.report(0, unsent);
+    publishing.connected(false);
+    await time.until(() => ends.length === 2, 600_000);
+    expect(ends[1]).toMatchObject({ code: "timeout" });
+  });
 });

@@ -84,7 +84,8 @@ class IdempotentProducer implements KafkaProducer {
   send(topic: string, records: readonly RecordToSend[], report: SendReport): void {
     const failure = this.#failure();
     if (failure !== undefined) {
-      for (let index = 0; index < records.length; index++) report(index, { status: "unknown", cause: failure });
+      for (let index = 0; index < records.length; index++)
+        report(index, { status: "unknown", cause: failure, unsent: true });
       return;
     }
     const deadline = this.#settings.clock.monotonic() + this.#settings.deliveryTimeoutMs;

@@ -132,6 +132,9 @@ describeRabbitMQ("rights and limits that RabbitMQ refuses", (broker) => {
       expect(one).toMatchObject({ status: "rejected", reason: { code: "unauthorized" } });
       expect((one as PromiseRejectedResult).reason.message).toContain("access to exchange 'amq.default'");
     }
+    // The refusal closed the channel: what is sent before the next one is open was never written.
+    const next = await Promise.allSettled([sender.send(orders, "x"), sender.send(orders, "x")]);
+    for (const one of next) expect(one).toMatchObject({ status: "rejected", reason: { code: "unauthorized" } });
     // What the same user may do goes on.
     await sender.publish(placed, "y");
     await sender.stop();
