@@ -46,6 +46,9 @@ export function idempotent<Body = unknown>(
   store: IdempotencyStore,
   options: IdempotentOptions<Body> = {},
 ): Middleware<Body> {
+  if (typeof store?.claim !== "function") {
+    throw new MessagingError("invalid", "idempotent(store, options) takes a store, such as memoryIdempotencyStore()");
+  }
   const settings = settingsOf(options);
   const cleaning = new Cleaning(settings.clock, settings.clean);
   return (next) => async (body, delivery) => {

@@ -55,6 +55,9 @@ export function transactional<Body, Transaction>(
   handler: TransactionalHandler<Body, Transaction>,
   options: InboxOptions = {},
 ): Handler<Body> {
+  if (typeof inbox?.handle !== "function" || typeof handler !== "function") {
+    throw new MessagingError("invalid", "transactional(inbox, handler) takes an inbox, such as postgresInbox(pool)");
+  }
   const settings = inboxSettings(options);
   const cleaning = new Cleaning(settings.clock, settings.clean);
   return (body, delivery) => new Handling(inbox, handler, settings, cleaning, delivery).run(body);

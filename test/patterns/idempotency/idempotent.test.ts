@@ -307,3 +307,7 @@ it.for<readonly [options: IdempotentOptions<unknown>, message: string]>([
 ])("refuses %o", ([options, message]) => {
   expect(() => world(options)).toThrow(message);
 });
+
+it.for([undefined, {}, { store: {} }])("refuses %o as its store", (store) => {
+  expect(() => idempotent(store as never)).toThrow("idempotent(store, options) takes a store");
+});

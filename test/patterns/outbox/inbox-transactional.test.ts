@@ -285,3 +285,9 @@ test.for<readonly [options: InboxOptions, message: string]>([
 ])("refuses %o", ([options, message]) => {
   expect(() => world(options)).toThrow(message);
 });
+
+test("refuses what is no inbox, and what is no handler", () => {
+  const refused = "transactional(inbox, handler) takes an inbox";
+  expect(() => transactional({} as never, () => {})).toThrow(refused);
+  expect(() => transactional(new FakeInbox(), undefined as never)).toThrow(refused);
+});
