@@ -170,16 +170,6 @@ function sizeOf(value: unknown, depth: number): number {
   return bytes;
 }
 
-/*
- * Some header names are not possible as they are: amqplib drops `__proto__`, RabbitMQ treats `CC` and `BCC` as more
- * destinations, and it writes the names about dead-lettering and counts itself. Such names get a prefix.
- */
-const ESCAPE = "anybroker-header-";
-const SPECIAL =
-  /^(?:__proto__|BCC|CC|x-(?:death|(?:first|last)-death-.*|delivery-count|acquired-count|opt-.*)|anybroker-header-.*)$/s;
-/** Headers that RabbitMQ writes itself: only on the native message, and never sent again. */
-const OWN = /^(?:BCC|CC|x-(?:death|(?:first|last)-death-.*|delivery-count|acquired-count|opt-.*))$/s;
-
 /** Headers of the adapter itself; they are not in a message's headers. */
 export const KEY_HEADER = "anybroker-key";
 /** The routing key of an event's copy to a queue, whose AMQP routing key is the queue's name. */
@@ -189,6 +179,18 @@ export const ROUTING_KEY_HEADER = "anybroker-routing-key";
 export const USER_HEADER = "anybroker-user-id";
 /** Distinguishes a message that is sent again from the first one, while that has no answer. */
 export const TWIN_HEADER = "anybroker-twin";
+
+/*
+ * Some header names are not possible as they are: amqplib drops `__proto__`, RabbitMQ treats `CC` and `BCC` as more
+ * destinations, and it writes the names about dead-lettering and counts itself. The adapter's own names would be read as
+ * its own. Such names get a prefix, and so do names that look like this. Only these are read without the prefix:
+ * otherwise a sender could choose any name that the next copy has.
+ */
+const ESCAPE = "anybroker-header-";
+const SPECIAL =
+  /^(?:anybroker-header-)*(?:__proto__|BCC|CC|x-(?:death|(?:first|last)-death-.*|delivery-count|acquired-count|opt-.*)|anybroker-(?:key|routing-key|user-id|twin))$/s;
+/** Headers that RabbitMQ writes itself: only on the native message, and never sent again. */
+const OWN = /^(?:BCC|CC|x-(?:death|(?:first|last)-death-.*|delivery-count|acquired-count|opt-.*))$/s;
 
 /** The most bytes of a header name on the wire. */
 const MAX_NAME_BYTES = 255;
@@ -226,6 +228,12 @@ function wireName(name: string): string {
     throw new RangeError(`the header name "${name.slice(0, 40)}…" has more than ${MAX_NAME_BYTES} bytes`);
   }
   return wire;
+}
+
+/** The name that {@link wireName} made this of. */
+function originalName(wire: string): string {
+  const name = wire.startsWith(ESCAPE) ? wire.slice(ESCAPE.length) : "";
+  return SPECIAL.test(name) ? name : wire;
 }
 
 /** A header of a foreign message that is not a string. */
@@ -268,7 +276,7 @@ export function fromWire(wire: Record<string, unknown> | undefined): FromWire {
     } else if (wireName === USER_HEADER) {
       if (typeof value === "string") user = value;
     } else if (!OWN.test(wireName) && wireName !== TWIN_HEADER) {
-      const name = wireName.startsWith(ESCAPE) ? wireName.slice(ESCAPE.length) : wireName;
+      const name = originalName(wireName);
       const text = typeof value === "string" ? value : foreignText(value);
       if (text !== undefined) headers[name] = text;
       if (typeof value === "string") continue;

@@ -61,7 +61,8 @@ export class Publisher {
   readonly #delayed: () => void;
   readonly #notice: (error: MessagingError) => void;
   readonly #refusals = new Refusals();
-  readonly #pending = new Map<string, Pending>();
+  /** By message id; by the number of its twin header, if its id was pending already. */
+  readonly #pending = new Map<string | number, Pending>();
   /** Batches that wait until their destination is checked, in order. */
   readonly #waiting = new Map<Resource, Promise<void>>();
   #channel: ConfirmChannel | undefined;
@@ -77,6 +78,8 @@ export class Publisher {
   #overdueCheck: NodeJS.Timeout | undefined;
   /** When the server last did not read what was written, in milliseconds of the monotonic clock. */
   #unreadAt = 0;
+  /** When a message was returned that is not recognised: one that was pending then is not stored. */
+  readonly #doubtful = new WeakMap<ConfirmChannel, number>();
   /** Channels that are being closed because of an overdue confirm. */
   readonly #retired = new WeakSet<ConfirmChannel>();
 
@@ -113,7 +116,7 @@ export class Publisher {
       return;
     }
     guardClosing(link, this.#settings.requestTimeoutMs, channel);
-    channel.on("return", (message) => this.#onReturn(message));
+    channel.on("return", (message) => this.#onReturn(channel, message));
     // Emitted before `close`, and so before the messages on the channel get their results.
     channel.on("error", (error) => this.#onRefused(channel, error));
     channel.on("close", () => {
@@ -278,7 +281,7 @@ export class Publisher {
 
   #write(message: OutgoingMessage, isTopic: boolean, pending: Pending): void {
     const { channel } = pending;
-    let handle = message.id;
+    let handle: string | number = message.id;
     try {
       const options = publishOptions(message, isTopic, this.#settings.username);
       const tooLarge = this.#overFrame(pending.to, options);
@@ -288,9 +291,8 @@ export class Publisher {
       }
       if (this.#pending.has(handle)) {
         // It is sent again before the first was answered: the header tells which of the two was returned.
-        const twin = String(++this.#twins);
-        options.headers = { ...options.headers, [TWIN_HEADER]: twin };
-        handle = twinHandle(handle, twin);
+        handle = ++this.#twins;
+        options.headers = { ...options.headers, [TWIN_HEADER]: String(handle) };
       }
       const { exchange, routingKey } = pending.path;
       channel.publish(exchange, routingKey, asBuffer(message.body), options, (error: unknown) => {
@@ -309,7 +311,10 @@ export class Publisher {
   }
 
   #resultOf(pending: Pending, error: unknown): SendResult {
-    if (error === null || error === undefined) return CONFIRMED;
+    if (error === null || error === undefined) {
+      const isDoubtful = pending.at <= (this.#doubtful.get(pending.channel) ?? 0);
+      return isDoubtful ? { status: "unknown", cause: returnedUnknown(pending.to) } : CONFIRMED;
+    }
     const refusal = this.#refusals.sizeError(pending.size) ?? this.#refusedWith(pending);
     if (refusal !== undefined) return { status: "rejected", error: refusal };
     if (this.#retired.has(pending.channel)) {
@@ -346,11 +351,14 @@ export class Publisher {
     );
   }
 
-  #onReturn(message: Message): void {
+  #onReturn(channel: ConfirmChannel, message: Message): void {
     const { messageId, headers } = message.properties;
     const twin: unknown = headers?.[TWIN_HEADER];
-    const pending = this.#pending.get(typeof twin === "string" ? twinHandle(messageId, twin) : messageId);
-    if (pending === undefined) return;
+    const pending = this.#pending.get(twin === undefined ? messageId : Number(twin));
+    if (pending?.channel !== channel) {
+      this.#doubtful.set(channel, performance.now());
+      return;
+    }
     pending.returned = true;
     if (pending.to.kind !== "topic" && pending.level === undefined)
       this.#known.forget(`queue ${queueName(pending.to)}`);
@@ -400,8 +408,12 @@ function overdue(to: Address, pendingMs: number): MessagingError {
   );
 }
 
-function twinHandle(id: string, twin: string): string {
-  return `${id} ${twin}`;
+/** The server returned a message that is not recognised, and it may be this one. */
+function returnedUnknown(to: Address): MessagingError {
+  return new MessagingError(
+    "unreachable",
+    `RabbitMQ returned a message that it does not name, while one for ${describeAddress(to)} was unconfirmed; it is sent again`,
+  );
 }
 
 /** The result of a message whose check failed. */

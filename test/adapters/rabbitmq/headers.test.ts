@@ -18,6 +18,11 @@ const special = fc.constantFrom(
   "x-request-id",
   "anybroker-header-x",
   "anybroker-header-anybroker-header-CC",
+  "anybroker-header-anybroker-twin",
+  "anybroker-key",
+  "anybroker-routing-key",
+  "anybroker-user-id",
+  "anybroker-twin",
   "ключ",
   "",
 );
@@ -63,6 +68,15 @@ test("what RabbitMQ wrote itself is left out, so that a copy does not carry it o
     own: "kept",
   });
   expect({ ...back.headers }).toEqual({ own: "kept" });
+});
+
+test("a sender gives a copy none of the adapter's own headers: what is read is sent under the same name", () => {
+  const names = ["twin", "key", "routing-key", "user-id"].map((own) => `anybroker-header-anybroker-${own}`);
+  const given = [...names, "anybroker-header-tenant", "anybroker-header-anybroker-header-CC"];
+  const wire = Object.fromEntries(given.map((name) => [name, "zzz"]));
+  const { headers, key, routingKey, user } = fromWire(wire);
+  expect([key, routingKey, user]).toEqual([undefined, undefined, undefined]);
+  expect({ ...toWire(headers, undefined, undefined) }).toEqual(wire);
 });
 
 test("values of other senders become text", () => {
