@@ -37,8 +37,6 @@ export class DeclaredResources {
   readonly #existing = new Set<Resource>();
   /** What this adapter declared and may recreate. */
   readonly #declared = new Set<Resource>();
-  /** What exists with the properties that this adapter declares, as far as is known. */
-  readonly #verified = new Set<Resource>();
   readonly #checks = new Map<Resource, Promise<void>>();
 
   /** `restore` declares everything again. It resolves with whether the broker answered, and never rejects. */
@@ -60,7 +58,6 @@ export class DeclaredResources {
   declared(resource: Resource): void {
     this.#existing.add(resource);
     this.#declared.add(resource);
-    this.#verified.add(resource);
   }
 
   isDeclared(resource: Resource): boolean {
@@ -72,20 +69,13 @@ export class DeclaredResources {
     return [...this.#declared];
   }
 
-  /** Whether this adapter declared it, and nothing has contradicted that since. */
-  isVerified(resource: Resource): boolean {
-    return this.#verified.has(resource);
-  }
-
   forget(resource: Resource): void {
     this.#existing.delete(resource);
-    this.#verified.delete(resource);
   }
 
   /** The connection is lost: every resource has to be checked again. */
   forgetAll(): void {
     this.#existing.clear();
-    this.#verified.clear();
   }
 
   /**

@@ -93,8 +93,8 @@ interface ReceiverHost {
   notice(error: MessagingError): void;
   /** The queue is gone: recreates it if that is allowed. Never rejects. */
   restore(): Promise<unknown>;
-  /** Whether the queue certainly moves rejected messages to its dead letters. */
-  deadLetters(queue: string): boolean;
+  /** Whether the queue certainly moves rejected messages to its dead letters, now. */
+  deadLetters(queue: string): Promise<boolean>;
   closed(receiver: QueueReceiver): void;
 }
 
@@ -201,7 +201,7 @@ export class QueueReceiver implements Receiver {
   /** Uses RabbitMQ's dead lettering: it accepts any size, and keeps the message until it is in the dead letters. */
   async deadLetter(token: DeliveryToken): Promise<DeadLetterResult> {
     const { queue } = this.#source;
-    if (!this.#host.deadLetters(queue)) return { status: "refused", error: deadLetteringUnknown(queue) };
+    if (!(await this.#host.deadLetters(queue))) return { status: "refused", error: deadLetteringUnknown(queue) };
     const [result = "fenced"] = this.#channel?.settle([{ token, action: "reject" }]) ?? [];
     if (result === "settled") await this.#written();
     return { status: result };
@@ -406,6 +406,6 @@ export class QueueReceiver implements Receiver {
 function deadLetteringUnknown(queue: string): MessagingError {
   return new MessagingError(
     "unsupported",
-    `the message is too large to copy, and it is not certain that queue "${queue}" dead-letters rejected messages; start with declare: "create" and the permissions for it, so that the queue's arguments are known`,
+    `the message cannot be copied, and it is not certain that queue "${queue}" dead-letters rejected messages; start with declare: "create" and the permissions for it, and with the arguments that the queue has`,
   );
 }

@@ -34,7 +34,7 @@ import { Publisher } from "./publisher.ts";
 import { RabbitMQQuarantineLog } from "./quarantine-log.ts";
 import { QueueReceiver, ReceiverLink } from "./receiver.ts";
 import type { MessageReader } from "./receiving-channel.ts";
-import { bindSubscriptions, establish, findPolicies, removeAll } from "./topology.ts";
+import { bindSubscriptions, establish, findPolicies, isAsDeclared, removeAll } from "./topology.ts";
 import { recreatedNotices, removedWaitQueues, survey, TopologyWatch } from "./topology-recovery.ts";
 import type { Established } from "./verification.ts";
 import { watchTopic } from "./watching.ts";
@@ -206,7 +206,7 @@ export class Session {
         consumerTimeoutMs: this.#settings.consumerTimeoutMs,
         notice: (error) => this.#signals.notice(error),
         restore: () => this.#restore(),
-        deadLetters: (queue) => from.kind !== "dead-letters" && this.#known.isVerified(`queue ${queue}`),
+        deadLetters: async (queue) => from.kind !== "dead-letters" && (await this.#isAsDeclared(queue)),
         closed: (closed) => void this.#receivers.delete(closed),
       },
       new ReceiverLink(this.#settings, this.#hosts, () => this.#consuming.current),
@@ -232,6 +232,11 @@ export class Session {
     // The connection may have been lost and restored while it subscribed.
     receiver.resume();
     return receiver;
+  }
+
+  async #isAsDeclared(queue: string): Promise<boolean> {
+    if (this.#declared.isEmpty) return false;
+    return isAsDeclared(this.#linkOrThrow(), queue, this.#declared.topology, this.#settings, this.#known);
   }
 
   #learnedLimit(from: Source): LearnedLimit {

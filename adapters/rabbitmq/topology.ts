@@ -7,7 +7,7 @@ import { deadLettersOf, exchangeName, OWN_PREFIX, quarantineOf, queueName } from
 import type { Settings } from "./options.ts";
 import { evaluatePolicies, type PolicyFindings } from "./policies.ts";
 import { versionOf } from "./server-version.ts";
-import { type BindingPlan, type TopologyPlan, topologyPlan } from "./topology-plan.ts";
+import { type BindingPlan, type QueuePlan, type TopologyPlan, topologyPlan } from "./topology-plan.ts";
 import { declareExchange, declareQueue, type Established, staleBindings, verify } from "./verification.ts";
 
 /** Deletes the queues and exchanges of a topology. Missing ones are no error to RabbitMQ. */
@@ -77,6 +77,31 @@ export async function bindSubscriptions(
   await runAll(link, settings.requestTimeoutMs, ofTopics.map(binding), known);
 }
 
+/**
+ * Whether a queue of a topology exists as it is declared. It declares the queue once more, because another process may
+ * have made it anew with other arguments. Rejects if the broker does not answer.
+ */
+export async function isAsDeclared(
+  link: Connection,
+  name: string,
+  topology: Topology,
+  settings: Settings,
+  known: DeclaredResources,
+): Promise<boolean> {
+  const queue = topologyPlan(topology, versionOf(link), settings).queues.find((one) => one.name === name);
+  if (queue === undefined) return false;
+  return (await runAll(link, settings.requestTimeoutMs, [declaration(queue)], known)).length === 0;
+}
+
+function declaration(queue: QueuePlan): Step {
+  return {
+    what: `declare queue "${queue.name}"`,
+    resource: `queue ${queue.name}`,
+    makes: true,
+    run: (channel) => declareQueue(channel, queue),
+  };
+}
+
 function creation({ exchanges, queues, bindings }: TopologyPlan): Step[][] {
   const makeExchanges = exchanges.map(
     (exchange): Step => ({
@@ -86,15 +111,7 @@ function creation({ exchanges, queues, bindings }: TopologyPlan): Step[][] {
       run: (channel) => declareExchange(channel, exchange),
     }),
   );
-  const makeQueues = queues.map(
-    (queue): Step => ({
-      what: `declare queue "${queue.name}"`,
-      resource: `queue ${queue.name}`,
-      makes: true,
-      run: (channel) => declareQueue(channel, queue),
-    }),
-  );
-  return [[...makeExchanges, ...makeQueues], bindings.map(binding)];
+  return [[...makeExchanges, ...queues.map(declaration)], bindings.map(binding)];
 }
 
 function binding({ from, to, toKind, pattern }: BindingPlan): Step {
