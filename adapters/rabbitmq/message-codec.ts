@@ -479,21 +479,25 @@ function publishedRoutingKey(exchange: string, routingKey: string): string | und
   return published === "" ? undefined : published;
 }
 
-/** The id of a message, or one derived from its content. */
+/**
+ * The id of a message, or one derived from its content. Bytes that are not UTF-8 grow when amqplib decodes them, so the
+ * id of another sender may be longer than AMQP allows, and a copy could not have it.
+ */
 export function messageId(message: ConsumeMessage): string {
   const given: unknown = message.properties.messageId;
-  return typeof given === "string" && given !== "" ? given : foreignId(message);
+  return isProperty(given) && given !== "" ? given : foreignId(message);
 }
 
 const NAMED: readonly (keyof MessageProperties)[] = ["timestamp", "correlationId", "type", "appId", "replyTo"];
 
 /**
- * The id of a message without one. RabbitMQ keeps no id of a message over redeliveries, so it is derived from
+ * The id of a message without a usable one. RabbitMQ keeps no id of a message over redeliveries, so it is derived from
  * everything that the sender wrote: equal messages without an id have equal ids.
  */
 function foreignId(message: ConsumeMessage): string {
   const hash = createHash("sha256");
   const { properties } = message;
+  if (typeof properties.messageId === "string") hash.update(properties.messageId);
   hash.update(JSON.stringify([message.fields.routingKey, NAMED.map((name) => properties[name] ?? null)]));
   const { headers } = fromWire(properties.headers as Record<string, unknown> | undefined);
   hash.update(JSON.stringify(headers));

@@ -60,6 +60,15 @@ describe("what another sender gave a message", () => {
     for (const value of Object.values(options.headers ?? {})) expect(typeof value).toBe("string");
   });
 
+  test("is no id that a copy could not have, as bytes that are no UTF-8 become: it gets one by its content", () => {
+    const idOf = (messageId: string) => incoming(delivery({ messageId }), 1, 0).id;
+    const [first, second] = ["1", "2"].map((n) => idOf(`${n}${"\ufffd".repeat(100)}`));
+    expect(first).toMatch(/^sha256-[0-9a-f]{40}$/);
+    expect(second).not.toBe(first);
+    expect(idOf(`1${"\ufffd".repeat(100)}`)).toBe(first);
+    expect(idOf("x".repeat(255))).toBe("x".repeat(255));
+  });
+
   test("tells when it was sent, in seconds or, as some write it, milliseconds", () => {
     const at = (timestamp: number) => incoming(delivery({ timestamp }), 1, 0).sentAt;
     expect(at(1_700_000_000)).toBe(1_700_000_000_000);
