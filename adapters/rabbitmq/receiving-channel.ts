@@ -12,88 +12,7 @@ import {
   tooMuchError,
 } from "./errors.ts";
 import { HoldReview, type Reviewed, type ReviewedSource } from "./hold-limit.ts";
-import { messageId } from "./message-codec.ts";
-
-/** A delivery that was requeued for renewal. */
-interface Renewed<Token> {
-  readonly token: Token;
-  /** What the engine decided while it was away. */
-  readonly action: "ack" | undefined;
-}
-
-interface Entry<Token> {
-  token: Token;
-  readonly id: string;
-  readonly since: number;
-  action: "ack" | undefined;
-}
-
-/**
- * Deliveries that were requeued in order to come back to the same consumer. They are found by message id, because
- * nothing else of a delivery stays the same.
- */
-class Renewals<Token extends { readonly message: ConsumeMessage }> {
-  readonly #entries = new Map<Token, Entry<Token>>();
-  readonly #byId = new Map<string, Entry<Token>[]>();
-
-  get size(): number {
-    return this.#entries.size;
-  }
-
-  add(token: Token): void {
-    const id = messageId(token.message);
-    const entry: Entry<Token> = { token, id, since: performance.now(), action: undefined };
-    this.#entries.set(token, entry);
-    const twins = this.#byId.get(id);
-    if (twins === undefined) this.#byId.set(id, [entry]);
-    else twins.push(entry);
-  }
-
-  /** The delivery that comes back with this message, and what to do with it; undefined for any other message. */
-  take(message: ConsumeMessage): Renewed<Token> | undefined {
-    if (this.#entries.size === 0) return undefined;
-    const entry = this.#byId.get(messageId(message))?.[0];
-    if (entry === undefined) return undefined;
-    this.#remove(entry);
-    return entry;
-  }
-
-  /** Acknowledges a delivery that is away, once it is back; false if it is not away, or was acknowledged. */
-  ack(token: Token): boolean {
-    const entry = this.#entries.get(token);
-    if (entry === undefined || entry.action !== undefined) return false;
-    entry.action = "ack";
-    return true;
-  }
-
-  /** Has a delivery that is away come back for another token; false as for {@link ack}. */
-  replace(token: Token, next: Token): boolean {
-    const entry = this.#entries.get(token);
-    if (entry === undefined || entry.action !== undefined) return false;
-    this.#entries.delete(token);
-    entry.token = next;
-    this.#entries.set(next, entry);
-    return true;
-  }
-
-  /** Removes the entries up to a time, and returns the unsettled ones. */
-  removeOlder(than: number): readonly Token[] {
-    const unsettled: Token[] = [];
-    for (const entry of [...this.#entries.values()]) {
-      if (entry.since > than) continue;
-      this.#remove(entry);
-      if (entry.action === undefined) unsettled.push(entry.token);
-    }
-    return unsettled;
-  }
-
-  #remove(entry: Entry<Token>): void {
-    this.#entries.delete(entry.token);
-    const twins = this.#byId.get(entry.id)?.filter((twin) => twin !== entry);
-    if (twins === undefined || twins.length === 0) this.#byId.delete(entry.id);
-    else this.#byId.set(entry.id, twins);
-  }
-}
+import { Renewals, type Renewed } from "./renewals.ts";
 
 /** One consumer on the channel. RabbitMQ fixes its prefetch when it starts. */
 interface ChannelConsumer {
@@ -174,14 +93,17 @@ const MAX_CONSUMERS = 8;
  * puts it behind the rest.
  */
 export const ORDERED_PREFETCH = 600;
-/** The most bytes that an ordered queue's channel holds back beyond the prefetch. */
-const MAX_HELD_BACK_BYTES = 32 * 1024 * 1024;
+/** The most bytes of deliveries beyond the prefetch. */
+const MAX_SURPLUS_BYTES = 32 * 1024 * 1024;
+const NO_CONTENT = Buffer.alloc(0);
 
 /**
  * Receives the messages of one queue on one channel, within the prefetch, until the channel ends.
  *
  * Unordered queue: to raise the prefetch, it adds a consumer with the difference; to lower it, it cancels all consumers
- * and adds one with what is free.
+ * and adds one with what is free. Until the server has answered the cancel, deliveries beyond the new prefetch arrive.
+ * If these are too large together, it keeps no more of their bodies, and requeues them once it is cancelled: earlier they
+ * would come straight back.
  *
  * Ordered queue: a cancel would let another process continue while this one still holds messages. So it keeps its one
  * consumer and holds back deliveries beyond the prefetch. For a prefetch above the consumer's, it opens a new channel
@@ -217,6 +139,10 @@ export class ReceivingChannel {
   /** By their place. */
   #heldBack: Token[] = [];
   #heldBackBytes = 0;
+  /** The bytes of an unordered queue's latest deliveries, all beyond the prefetch. */
+  #surplusBytes = 0;
+  /** The tags of deliveries to requeue after the cancel. */
+  #refused: number[] = [];
   #places = 0;
 
   constructor(channel: Channel, from: ReceivingSource, prefetch: number, events: ReceivingEvents) {
@@ -246,7 +172,15 @@ export class ReceivingChannel {
 
   /** Starts to consume. Rejects if the broker refuses. */
   async start(): Promise<void> {
-    if (this.#prefetch > 0) await this.#addConsumer(this.#firstPrefetch());
+    if (this.#prefetch === 0) return;
+    // The first deliveries may change the prefetch, and the consumer cannot be cancelled before its tag is known.
+    this.#adjusting = true;
+    try {
+      await this.#addConsumer(this.#firstPrefetch());
+    } finally {
+      this.#adjusting = false;
+    }
+    void this.#adjust();
   }
 
   prefetch(count: number): void {
@@ -363,7 +297,7 @@ export class ReceivingChannel {
     let granted = 0;
     for (const consumer of this.#consumers) granted += consumer.prefetch;
     const free = this.#prefetch - granted - this.#unsettledOfCancelled;
-    if (granted > 0 && free < 0) return () => this.#cancelAll();
+    if (granted > 0 && (free < 0 || this.#refused.length > 0)) return () => this.#cancelAll();
     if (free <= 0) return undefined;
     // Deliveries of cancelled consumers are settled one by one. A new consumer pays off from a quarter of the prefetch.
     if (granted > 0 && this.#unsettledOfCancelled > 0 && free < this.#prefetch >> 2) return undefined;
@@ -411,6 +345,10 @@ export class ReceivingChannel {
       consumer.active = false;
       this.#unsettledOfCancelled += consumer.unsettled;
     }
+    const refused = this.#refused;
+    this.#refused = [];
+    for (const tag of refused) this.#take(tag);
+    this.#requeue(() => this.#unsettled.write([], refused));
   }
 
   #onMessage(consumer: ChannelConsumer, message: ConsumeMessage | null): void {
@@ -435,6 +373,16 @@ export class ReceivingChannel {
       this.#channel.nack(message, false, true);
       return;
     }
+    if (!this.#ordered && this.#isTooMuch(message)) {
+      this.#add(
+        consumer,
+        { channel: this, message: { ...message, content: NO_CONTENT }, place: this.#places++, tag },
+        tag,
+      );
+      this.#refused.push(tag);
+      void this.#adjust();
+      return;
+    }
     const token: Token = { channel: this, message, place: this.#places++, tag };
     this.#add(consumer, token, tag);
     // Beyond the prefetch, or behind a delivery that is.
@@ -442,8 +390,15 @@ export class ReceivingChannel {
     if (!this.#ordered || !tooMany) this.#addToBatch(token);
     else {
       this.#holdBack(token);
-      if (this.#heldBackBytes > MAX_HELD_BACK_BYTES) this.#endForBytes();
+      if (this.#heldBackBytes > MAX_SURPLUS_BYTES) this.#endForBytes();
     }
+  }
+
+  /** Whether this delivery and those before it are too large for deliveries beyond the prefetch. */
+  #isTooMuch({ content }: ConsumeMessage): boolean {
+    const isSurplus = this.#outstanding >= this.#prefetch;
+    this.#surplusBytes = isSurplus ? this.#surplusBytes + content.length : 0;
+    return this.#surplusBytes > MAX_SURPLUS_BYTES;
   }
 
   #add(consumer: ChannelConsumer, token: Token, tag: number): void {

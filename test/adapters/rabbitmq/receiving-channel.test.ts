@@ -19,6 +19,7 @@ interface FakeConsumer {
 /** A broker with a full queue: every consumer is given at once as much as its prefetch allows. */
 class FakeChannel extends EventEmitter {
   readonly consumers = new Map<string, FakeConsumer>();
+  readonly requeued: number[] = [];
   readonly #bodyBytes: number;
   #prefetch = 0;
   #tag = 0;
@@ -58,6 +59,11 @@ class FakeChannel extends EventEmitter {
 
   async close(): Promise<void> {
     this.emit("close");
+  }
+
+  nack(message: { fields: { deliveryTag: number } }): void {
+    this.requeued.push(message.fields.deliveryTag);
+    for (const { held } of this.consumers.values()) held.delete(message.fields.deliveryTag);
   }
 
   get unsettled(): number {
@@ -200,6 +206,40 @@ test("what is held back over an ordered queue's prefetch is bounded in bytes: th
   const [prefetch = 0] = state.tooMuch;
   expect(prefetch).toBeGreaterThan(0);
   expect(prefetch).toBeLessThan(32);
+});
+
+test("what is too large beyond an unordered queue's prefetch is not kept, and requeued once its consumer is cancelled", async () => {
+  const cancelled = Promise.withResolvers<void>();
+  class SlowChannel extends FakeChannel {
+    isFull = false;
+    override give(consumer: FakeConsumer, count: number): void {
+      if (this.isFull) super.give(consumer, count);
+    }
+    override async cancel(consumerTag: string): Promise<void> {
+      await cancelled.promise;
+      await super.cancel(consumerTag);
+    }
+  }
+  const fake = new SlowChannel(1024 * 1024);
+  const { receiving, state } = receivingFrom(fake, false, 200);
+  await receiving.start();
+  // The engine wants fewer, but these are under way already.
+  receiving.prefetch(1);
+  fake.isFull = true;
+  for (const consumer of fake.consumers.values()) fake.give(consumer, 200);
+  await settled();
+  expect(fake.unsettled).toBe(200);
+  expect(state.passed.length).toBeLessThanOrEqual(1 + 32);
+  expect(fake.requeued).toEqual([]);
+  cancelled.resolve();
+  await settled();
+  expect(fake.unsettled).toBe(state.passed.length);
+  expect(fake.requeued).toHaveLength(200 - state.passed.length);
+  expect(fake.activeCount).toBe(0);
+  const batch = state.passed.splice(0).map(({ token }) => ({ token, action: "ack" as const }));
+  expect(receiving.settle(batch)).toEqual(batch.map(() => "settled"));
+  await settled();
+  expect([state.passed.length, fake.activeCount, state.ended]).toEqual([1, 1, 0]);
 });
 
 test.each([false, true])("a server that ignores the prefetch ends the channel (ordered: %s)", async (ordered) => {
