@@ -5,6 +5,7 @@ import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { thrownText } from "../../core/foreign.ts";
 import { backoffMs } from "../../core/retry-policy.ts";
 import { connectError, isUnexplained, lostError, noneReached, refusalReason, ServerRefusal } from "./errors.ts";
+import { guardFrames } from "./impossible-frames.ts";
 import { type Hosts, type Place, placeText, type RabbitMQPasswordProvider, type Settings } from "./options.ts";
 import type { Redactor } from "./redactor.ts";
 import { guardHeaders } from "./unreadable-headers.ts";
@@ -355,6 +356,7 @@ export class SupervisedConnection {
       );
       this.#ended.signal.removeEventListener("abort", cut);
       guardHeaders(model);
+      guardFrames(model);
       link = { model, where: placeText(place), redactor, cut };
       const renewal = new Renewal(model, this.#settings, (error) => this.#events.refused(error));
       const closed = new Promise<never>((_resolve, reject) => {

@@ -13,12 +13,38 @@ const stray = (say: Say, channel: number): void => {
   say("Raw", channel, { bytes: bytes.subarray(8 + bytes.readUInt32BE(3)) });
 };
 
-test.each<[string, string, (say: Say, channel: number) => void]>([
+const ack =
+  (method: string, deliveryTag: number, multiple = false) =>
+  (say: Say, channel: number): void =>
+    say(method, channel, { deliveryTag, multiple });
+/** A delivery whose announced body is larger than any message of RabbitMQ. It never ends. */
+const endless = (say: Say, channel: number): void => {
+  const bytes = delivered(channel, { tag: 1, ...NOTHING });
+  const header = bytes.indexOf(Buffer.of(0, 60, 0, 0, 0, 0, 0, 0, 0, 0), 8);
+  bytes.writeBigUInt64BE(2n ** 40n, header + 4);
+  say("Raw", channel, { bytes: bytes.subarray(0, -(8 + NOTHING.body.length)) });
+};
+
+test.each<[string, string, (say: Say, channel: number) => void, string?]>([
   ["a consumer's channel", "BasicConsume", stray],
   ["a publisher's channel", "BasicPublish", stray],
   ["no channel", "BasicConsume", (say) => stray(say, 77)],
   ["the connection itself", "BasicPublish", (say) => say("QueueBindOk", 0)],
-])("a stray frame for %s has the connection made anew, and all goes on", async (_what, at, send) => {
+  [
+    "a publisher's channel, as a confirm of what was never sent",
+    "BasicPublish",
+    ack("BasicAck", 2 ** 32),
+    "not unconfirmed",
+  ],
+  [
+    "a publisher's channel, as a nack of what was never sent",
+    "BasicPublish",
+    ack("BasicNack", 2 ** 32, true),
+    "not unconfirmed",
+  ],
+  ["a publisher's channel, as a confirm of no message", "BasicPublish", ack("BasicAck", 0, true), "not unconfirmed"],
+  ["a consumer's channel, as the beginning of an endless message", "BasicConsume", endless, "1099511627776 bytes"],
+])("a stray frame for %s has the connection made anew, and all goes on", async (_what, at, send, why = "") => {
   let sent = 0;
   let connections = 0;
   let published = 0;
@@ -56,4 +82,5 @@ test.each<[string, string, (say: Say, channel: number) => void]>([
     .poll(() => events.map(({ type }) => type), { timeout: 60_000 })
     .toEqual(expect.arrayContaining(["down", "up"]));
   expect(connections).toBeGreaterThanOrEqual(3);
+  expect(events.find((event) => event.type === "down")?.error.message).toContain(why);
 });
