@@ -199,8 +199,10 @@ function isExisting(value: unknown): value is ExistingResource {
 }
 
 function isBinding(value: unknown): value is ExistingBinding {
-  const { source, destination } = (value ?? {}) as Partial<Record<keyof ExistingBinding, unknown>>;
-  return typeof source === "string" && typeof destination === "string";
+  const { source, destination, destination_type, routing_key } = (value ?? {}) as Partial<
+    Record<keyof ExistingBinding, unknown>
+  >;
+  return [source, destination, destination_type, routing_key].every((text) => typeof text === "string");
 }
 
 /** The answer is not the management API's. */

@@ -110,7 +110,8 @@ export async function evaluatePolicies(
     for (const list of lists) {
       for (const { kind, policy, shownName, keys } of await matching.applying(list, name, resource, unknown)) {
         for (const [key, shownValue] of keys) {
-          const does = effect(key, policy.definition[key]);
+          const value = policy.definition[key];
+          const does = typeof value === "object" ? ODD : effect(key, value);
           if (does === undefined) continue;
           const text = `the ${kind} "${shownName}" sets ${key} to ${shownValue}: ${does.text}`;
           const finding = found.get(text) ?? { isProblem: does.isProblem, text, names: [] };
@@ -283,6 +284,9 @@ type Rule = (
   version: ServerVersion,
   settings: Pick<Settings, "consumerTimeoutMs">,
 ) => Effect | undefined;
+
+/** RabbitMQ refuses such values, so the answer may not be RabbitMQ's. */
+const ODD: Effect = { isProblem: false, text: "RabbitMQ has no such value, so what it does is not known" };
 
 const isDeadLetters = ({ role }: QueuePlan): boolean => role === "dead-letters" || role === "undelivered";
 const problem = (text: string): Effect => ({ isProblem: true, text });

@@ -171,9 +171,8 @@ export class Session {
     try {
       return (await this.policies(topology)) ?? nothing;
     } catch (error) {
-      // A failure of the management API must not prevent a start.
-      if (isMessagingError(error)) return { problems: [], notices: [error] };
-      throw error;
+      // A failure of the management API must not prevent a start, nor anything odd in its answer.
+      return { problems: [], notices: [isMessagingError(error) ? error : policiesUnknown(error)] };
     }
   }
 
@@ -385,6 +384,11 @@ export class Session {
     this.#isBlocked = false;
     this.#signals.unblocked();
   }
+}
+
+function policiesUnknown(cause: unknown): MessagingError {
+  const what = "the policies of RabbitMQ could not be checked: its management API returned something unexpected";
+  return new MessagingError("unsupported", `${what}; see the cause`, { cause });
 }
 
 /** The resources that a receiver and its messages need. */

@@ -232,23 +232,31 @@ function isOfTopic({ from, toKind }: BindingPlan): boolean {
   return toKind === "queue" && !from.startsWith(OWN_PREFIX);
 }
 
+/** The most surplus bindings that are reported one by one. */
+const MAX_STALE = 100;
+
 /** Finds bindings from a topic to its subscription's queue whose filter is not the declared one. */
 function staleBindingsIn(
   { bindings }: TopologyPlan,
   found: readonly ExistingBinding[],
   { redactor }: Settings,
 ): readonly Conflict[] {
-  return bindings.filter(isOfTopic).flatMap(({ from, to, pattern }) =>
+  const stale = bindings.filter(isOfTopic).flatMap(({ from, to, pattern }) =>
     found
       .filter((one) => one.source === from && one.destination === to && one.destination_type === "queue")
       .filter(({ routing_key: filter }) => filter !== pattern)
-      .map(({ routing_key: filter }): Conflict => {
-        const what = `RabbitMQ's queue "${to}" is also bound to the exchange "${from}" with the filter "${redactor.text(filter)}"`;
-        const delayed = `the one from "${DELIVERY_EXCHANGE}" with "${redactor.text(topicBinding(from, filter))}"`;
-        const next = `but "${pattern}" is declared; it gets those events too. Remove that binding, and ${delayed}`;
-        return { resource: `queue ${to}`, error: new MessagingError("conflict", `${what}, ${next}`) };
-      }),
+      .map(({ routing_key: filter }) => ({ from, to, pattern, filter })),
   );
+  const conflicts = stale.slice(0, MAX_STALE).map(({ from, to, pattern, filter }): Conflict => {
+    const what = `RabbitMQ's queue "${to}" is also bound to the exchange "${from}" with the filter "${redactor.text(filter)}"`;
+    const delayed = `the one from "${DELIVERY_EXCHANGE}" with "${redactor.text(topicBinding(from, filter))}"`;
+    const next = `but "${pattern}" is declared; it gets those events too. Remove that binding, and ${delayed}`;
+    return { resource: `queue ${to}`, error: new MessagingError("conflict", `${what}, ${next}`) };
+  });
+  const [next] = stale.slice(MAX_STALE);
+  if (next === undefined) return conflicts;
+  const more = `RabbitMQ has ${stale.length - MAX_STALE} more such bindings, the next one of the queue "${next.to}"`;
+  return [...conflicts, { resource: `queue ${next.to}`, error: new MessagingError("conflict", more) }];
 }
 
 function mismatch({ kind, of: { name } }: Part, how: string, cause?: unknown): MessagingError {

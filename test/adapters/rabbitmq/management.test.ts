@@ -8,7 +8,12 @@ import {
   readQueues,
   readTopology,
 } from "../../../adapters/rabbitmq/management.ts";
+import { resolveOptions } from "../../../adapters/rabbitmq/options.ts";
 import { Redactor } from "../../../adapters/rabbitmq/redactor.ts";
+import { serverVersion } from "../../../adapters/rabbitmq/server-version.ts";
+import { topologyPlan } from "../../../adapters/rabbitmq/topology-plan.ts";
+import { staleBindings } from "../../../adapters/rabbitmq/verification.ts";
+import { subscriptionOf, topology } from "../seam-values.ts";
 
 const servers: Server[] = [];
 afterEach(() => {
@@ -69,6 +74,24 @@ for (const [what, read] of READERS) {
     });
   });
 }
+
+test("a binding without a text as its filter is none", async () => {
+  const one = { source: "placed", destination: "placed..billing", destination_type: "queue" };
+  const url = await answering(JSON.stringify([{ ...one, routing_key: { toString: 1 } }]));
+  await expect(readTopology(url, SETTINGS)).rejects.toMatchObject({ code: "unreachable" });
+});
+
+test("of a great many surplus bindings only some are named", async () => {
+  const one = { source: "placed", destination: "placed..billing", destination_type: "queue" };
+  const bindings = Array.from({ length: 5_000 }, (_, n) => ({ ...one, routing_key: `old.${n}` }));
+  const managementUrl = await answering(JSON.stringify(bindings));
+  const settings = resolveOptions({ managementUrl });
+  const declared = topology({ subscriptions: [subscriptionOf("placed", "billing")] });
+  const found = await staleBindings(topologyPlan(declared, serverVersion("4.3.0"), settings), settings);
+  expect(found).toHaveLength(101);
+  expect(found[0]?.message).toContain('with the filter "old.0"');
+  expect(found[100]?.message).toContain("4900 more such bindings");
+});
 
 test("policies are no queues", async () => {
   const url = await answering('[{"name":"p","pattern":".*","definition":{}}]');

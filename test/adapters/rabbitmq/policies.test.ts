@@ -57,6 +57,8 @@ test.each<[string, Partial<Policy>, "problem" | "notice" | "nothing", { version?
   ["a time to live shorter than its own", { pattern: LOG, definition: { "message-ttl": 86_399_999 } }, "notice"],
   ["a time to live as long as its own", { pattern: LOG, definition: { "message-ttl": 86_400_000 } }, "nothing"],
   ["a delivery limit of it", { pattern: LOG, definition: { "delivery-limit": 1_000 } }, "notice"],
+  ["a limit that is none", { pattern: DEAD, definition: { "message-ttl": { toString: 1, valueOf: 2 } } }, "notice"],
+  ["a limit that is nothing", { pattern: WAIT, definition: { "delivery-limit": null } }, "notice"],
   ["delayed returns to it", { pattern: LOG, definition: { "delayed-retry-type": "returned" } }, "problem"],
   [
     "a consumer timeout of it, from which nothing is held for long",
