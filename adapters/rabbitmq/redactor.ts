@@ -14,10 +14,11 @@ const MAX_NAME = 64;
 const MAX_PASSWORDS = 8;
 
 /**
- * Where a text may begin to quote a message: JSON, also with escaped quotes, and bytes in Erlang notation. RabbitMQ's
- * own texts put names between single quotes.
+ * Where a text may begin to quote a message: JSON, also with escaped quotes, and bytes in Erlang notation. Erlang writes
+ * bytes that are no printable text as numbers: `<<123,34>>`, or `[123,34,112,105]`. RabbitMQ's own texts put names
+ * between single quotes.
  */
-const QUOTED_BODY = /(?:<<"|[{[]\s*(?:\\*"|[{[])).*$/s;
+const QUOTED_BODY = /(?:<<\s*["\d]|[{[]\s*(?:\\*"|[{[])|\[\s*\d+\s*(?:[,|]\s*\d+\s*){2}).*$/s;
 
 /** An error whose text may come from the server, reduced to what may be shown. */
 class ServerError extends Error {

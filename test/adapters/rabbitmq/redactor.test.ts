@@ -72,6 +72,9 @@ test.each([
   ['got ["4711"]', "got …"],
   ['got {\\"card\\":\\"4711\\"}', "got …"],
   ['{amqp_error,internal_error,<<"4711">>,none}', "{amqp_error,internal_error,…"],
+  ["badarg <<123,34,112>> at", "badarg …"],
+  ["badarg [123,34,112,105,110] at", "badarg …"],
+  ["badarg [123,34|...] [49, 50, 51] at", "badarg [123,34|...] …"],
 ])("a message that a server repeats is not shown: %s", (text, shown) => {
   expect(new Redactor("ada").text(new Error(text))).toBe(shown);
 });
