@@ -212,7 +212,8 @@ export async function answered<Result>(
     return await within(ms, what, work);
   } catch (error) {
     if (isMessagingError(error, "timeout")) link.cut();
-    throw link.redactor.error(error);
+    // amqplib gives the server's reason for the end of a connection to the connection only.
+    throw link.lostBecause ?? link.redactor.error(error);
   }
 }
 
@@ -238,6 +239,8 @@ export interface Connection {
   readonly where: string;
   /** Redacts the server's texts. */
   readonly redactor: Redactor;
+  /** Why the connection ended, redacted; undefined while it is open, or without a reason. */
+  readonly lostBecause?: unknown;
   /** Destroys the socket at once; for a connection that does not answer. */
   cut(): void;
 }
@@ -357,7 +360,15 @@ export class SupervisedConnection {
       this.#ended.signal.removeEventListener("abort", cut);
       guardHeaders(model);
       guardFrames(model);
-      link = { model, where: placeText(place), redactor, cut };
+      link = {
+        model,
+        where: placeText(place),
+        redactor,
+        get lostBecause() {
+          return cause;
+        },
+        cut,
+      };
       const renewal = new Renewal(model, this.#settings, (error) => this.#events.refused(error));
       const closed = new Promise<never>((_resolve, reject) => {
         let closing: NodeJS.Timeout | undefined;

@@ -8,6 +8,7 @@ import {
   PRECONDITION_FAILED,
   RESOURCE_LOCKED,
   replyCode,
+  replyText,
 } from "./errors.ts";
 import { OWN_PREFIX } from "./names.ts";
 
@@ -184,7 +185,7 @@ export async function runAll(
         try {
           channel = await openChannel(link, requestTimeoutMs);
         } catch (error) {
-          if (!isMessagingError(error, "overloaded") || working === 0) throw error;
+          if (!isMessagingError(error, "overloaded") || working === 0) throw broken(step, error);
           // The connection has no more channels: the other workers do these steps.
           left.unshift(step);
           return;
@@ -231,17 +232,21 @@ export function inOne(problems: readonly MessagingError[]): readonly MessagingEr
 
 function problemOf({ step, error }: Refused): MessagingError {
   if (replyCode(error) === NOT_FOUND && step.resource !== undefined) return missing(step.resource, error);
-  return operationError(
-    error,
-    step.what,
-    "it exists with other properties: declare the same ones here, or drain and delete it so that it is created anew",
-  );
+  return operationError(error, step.what, adviceFor(replyText(error)));
+}
+
+/** The server uses one reply code for all of these. */
+function adviceFor(text: string): string {
+  if (/inequivalent/.test(text))
+    return "it exists with other properties: declare the same ones here, or drain and delete it so that it is created anew";
+  if (/^invalid arg/.test(text)) return "correct it in the queueArguments of rabbitmq(), if it is one of them";
+  return /limit .*reached/.test(text) ? "delete what is not used, or raise the limit" : "see the server's log";
 }
 
 function broken(step: Step, error: unknown): MessagingError {
   return isMessagingError(error)
     ? error
-    : new MessagingError("unreachable", `the connection to RabbitMQ broke during: ${step.what}`, {
+    : new MessagingError("unreachable", `the connection to RabbitMQ broke during: ${step.what} (${replyText(error)})`, {
         cause: error,
       });
 }

@@ -225,7 +225,7 @@ export function resolveOptions(options: RabbitMQOptions): Settings {
   const settings = {
     hosts,
     ...login,
-    vhost: optionalText(WHERE, "vhost", options.vhost) ?? place?.vhost ?? "/",
+    vhost: shortText("vhost", options.vhost) ?? shortText("vhost", place?.vhost) ?? "/",
     tls,
     heartbeatSeconds: options.heartbeatSeconds ?? 10,
     connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
@@ -235,7 +235,7 @@ export function resolveOptions(options: RabbitMQOptions): Settings {
     deliveryLimit: options.deliveryLimit ?? 100,
     consumerTimeoutMs: options.consumerTimeoutMs,
     queueArguments: checkArguments(options.queueArguments ?? {}),
-    connectionName: optionalText(WHERE, "connectionName", options.connectionName) ?? "anybroker",
+    connectionName: shortText("connectionName", options.connectionName) ?? "anybroker",
     managementUrl: managementUrl(options.managementUrl),
     redactor: new Redactor(login.username),
   };
@@ -356,15 +356,35 @@ function checkTls(tls: ConnectionOptions | undefined): ConnectionOptions | undef
   return tls;
 }
 
+/** AMQP's limit for names. */
+const MAX_SHORT_BYTES = 255;
+/** amqplib encodes no more than 64 KiB of arguments, with anybroker's own. */
+const MAX_ARGUMENT_BYTES = 32_768;
+
+function shortText(name: string, given: string | undefined): string | undefined {
+  const text = optionalText(WHERE, name, given);
+  if (text === undefined || (Buffer.byteLength(text) <= MAX_SHORT_BYTES && text.isWellFormed())) return text;
+  throw invalid(`takes a ${name} of at most ${MAX_SHORT_BYTES} bytes, without lone surrogates`);
+}
+
 function checkArguments(
   given: Readonly<Record<string, string | number | boolean>>,
 ): Readonly<Record<string, string | number | boolean>> {
+  if (typeof given !== "object" || Array.isArray(given)) throw invalid("takes an object as queueArguments");
+  let bytes = 0;
   for (const [name, value] of Object.entries(given)) {
-    if (OWN_ARGUMENTS.includes(name)) throw invalid(`sets the queue argument ${name} itself; remove it`);
-    if (!["string", "number", "boolean"].includes(typeof value)) {
-      throw invalid(`takes strings, numbers and booleans as queueArguments; ${name} is none of them`);
+    if (Buffer.byteLength(name) > MAX_SHORT_BYTES) {
+      throw invalid(`takes queueArguments with names of at most ${MAX_SHORT_BYTES} bytes`);
     }
+    if (OWN_ARGUMENTS.includes(name)) throw invalid(`sets the queue argument ${name} itself; remove it`);
+    const isPossible =
+      typeof value === "number" ? Number.isFinite(value) : ["string", "boolean"].includes(typeof value);
+    if (!isPossible) {
+      throw invalid(`takes strings, finite numbers and booleans as queueArguments; ${name} is none of them`);
+    }
+    bytes += Buffer.byteLength(name) + Buffer.byteLength(String(value));
   }
+  if (bytes > MAX_ARGUMENT_BYTES) throw invalid(`takes queueArguments of at most ${MAX_ARGUMENT_BYTES} bytes together`);
   return { ...given };
 }
 

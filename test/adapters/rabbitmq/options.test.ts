@@ -91,6 +91,16 @@ test.each<[string, RabbitMQOptions]>([
   ["a consumer timeout of nothing", { consumerTimeoutMs: 10 }],
   ["a heartbeat of nothing", { heartbeatSeconds: 0 }],
   ["a queue argument of ours", { queueArguments: { "x-delivery-limit": 3 } }],
+  ["a queue argument with a long name", { queueArguments: { ["x".repeat(256)]: 1 } }],
+  ["a queue argument that is no number", { queueArguments: { "x-max-length": Number.NaN } }],
+  ["a queue argument without an end", { queueArguments: { "x-max-length": Number.POSITIVE_INFINITY } }],
+  ["queue arguments that are too long", { queueArguments: { "x-any": "x".repeat(40_000) } }],
+  ["queue arguments that are a list", { queueArguments: ["x"] as never }],
+  ["queue arguments that are a text", { queueArguments: "abc" as never }],
+  ["a long virtual host", { vhost: "ü".repeat(128) }],
+  ["a long virtual host in a URL", { url: `amqp://ada:${CANARY}@localhost/${"v".repeat(256)}` }],
+  ["half a character in a virtual host", { vhost: "a\ud800" }],
+  ["a long connection name", { connectionName: "c".repeat(256) }],
   ["backoff bounds in the wrong order", { reconnect: { firstMs: 100, maxMs: 10 } }],
 ])("refuses %s, without the password", (_what, options) => {
   expect(refusal(options)).not.toContain(CANARY);
