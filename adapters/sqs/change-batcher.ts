@@ -1,5 +1,6 @@
 import { ChangeMessageVisibilityBatchCommand, DeleteMessageBatchCommand, type SQSClient } from "@aws-sdk/client-sqs";
-import type { MessagingError } from "../../core/errors.ts";
+import { MessagingError } from "../../core/errors.ts";
+import { thrownText } from "../../core/foreign.ts";
 import { type BackoffTimes, backoffMs } from "../../core/retry-policy.ts";
 import {
   asMessagingError,
@@ -158,6 +159,21 @@ async function requestChanges(target: ChangeTarget, changes: readonly Change[]):
   const deletes = changes[0]?.visibilitySeconds === undefined;
   const what = `${deletes ? "deleting" : "changing the visibility of"} messages of ${target.where}`;
   try {
+    return await ask(target, changes, what, deletes);
+  } catch (cause) {
+    // Several callers do not wait for the end of a change, and an unhandled rejection would end the process.
+    const error = new MessagingError("unreachable", `${what}: the answer cannot be read; see the cause`, { cause });
+    return changes.map(() => ({ kind: "again", error, whole: true }));
+  }
+}
+
+async function ask(
+  target: ChangeTarget,
+  changes: readonly Change[],
+  what: string,
+  deletes: boolean,
+): Promise<readonly ChangeAnswer[]> {
+  try {
     const { Successful = [], Failed = [] } = await send(target, changes, deletes);
     const answers = new Map<string | undefined, ChangeAnswer>();
     for (const { Id } of Successful) answers.set(Id, DONE);
@@ -166,7 +182,7 @@ async function requestChanges(target: ChangeTarget, changes: readonly Change[]):
     }
     return changes.map((_, index) => answers.get(String(index)) ?? entryAnswer(what, "NotMentioned", false, ""));
   } catch (error) {
-    if (isGone(errorName(error), String((error as Error | null)?.message ?? ""))) {
+    if (isGone(errorName(error), thrownText(error))) {
       if (changes.length === 1) return [GONE];
       // One of them is gone, and SQS does not say which.
       return (await Promise.all(changes.map((change) => requestChanges(target, [change])))).flat();

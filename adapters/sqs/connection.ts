@@ -9,6 +9,7 @@ type Check = (output: Readonly<Record<string, unknown>>) => boolean;
 
 const isText = (value: unknown): boolean => typeof value === "string" && value !== "";
 const isTextIfAny = (value: unknown): boolean => value === undefined || typeof value === "string";
+const isNoObject = (value: unknown): boolean => typeof value !== "object" || value === null;
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
@@ -38,14 +39,17 @@ const CHECKS: Readonly<Record<string, Check>> = {
         isText(ReceiptHandle) &&
         isTextIfAny(MessageId) &&
         isTextIfAny(Body) &&
-        [Attributes, MessageAttributes].every((each) => each === undefined || each === null || isObject(each)),
+        [Attributes, MessageAttributes].every((each) => each === undefined || each === null || isObject(each)) &&
+        // Not so in attributes of the sender, which are read one by one.
+        Object.values(Attributes ?? {}).every(isNoObject),
     ),
   ListTopicsCommand: ({ Topics, NextToken }) =>
     isListOf(Topics, ({ TopicArn }) => isTextIfAny(TopicArn)) && isTextIfAny(NextToken),
   ListSubscriptionsByTopicCommand: ({ Subscriptions, NextToken }) =>
     isListOf(Subscriptions, ({ SubscriptionArn }) => isTextIfAny(SubscriptionArn)) && isTextIfAny(NextToken),
   GetQueueUrlCommand: ({ QueueUrl }) => isText(QueueUrl),
-  GetQueueAttributesCommand: ({ Attributes }) => Attributes === undefined || isObject(Attributes),
+  GetQueueAttributesCommand: ({ Attributes = {} }) =>
+    isObject(Attributes) && Object.values(Attributes).every(isTextIfAny),
 };
 
 /** The answer is not from SQS or SNS. */
@@ -70,24 +74,28 @@ function isDenied(error: unknown): boolean {
  * Lets a client check its answers:
  * - An answer with status 200 that is not from SQS or SNS is rejected, such as the login page of a proxy. It counts as
  *   no answer.
- * - Credentials that a refusal repeats are masked.
+ * - A refusal in any form becomes an error that can be read, without the credentials that it may repeat.
  * - A request that was refused for its signature is sent once more if the clock was wrong: nothing of it was done.
  */
 function checkAnswers(client: Pick<SQSClient, "middlewareStack" | "config">, secrets: OwnSecrets): void {
   const { middlewareStack } = client;
+  // The first to see the error that the SDK makes of an answer: everything else, also in the SDK, may read it.
+  middlewareStack.add(
+    (next) => (parameters) =>
+      next(parameters).catch((error: unknown) => {
+        hideInError(error, secrets, parameters.input);
+        throw error;
+      }),
+    { step: "deserialize", priority: "high", name: "anybrokerErrors" },
+  );
   middlewareStack.add(
     (next, { commandName = "" }) =>
       async (parameters) => {
         const wasSkewed = signedNow(client);
-        const result = await next(parameters)
-          .catch((error: unknown) => {
-            if (!isDenied(error) || !wasSkewed()) throw error;
-            return next(parameters);
-          })
-          .catch((error: unknown) => {
-            hideInError(error, secrets, parameters.input);
-            throw error;
-          });
+        const result = await next(parameters).catch((error: unknown) => {
+          if (!isDenied(error) || !wasSkewed()) throw error;
+          return next(parameters);
+        });
         const output: unknown = result.output;
         const wrong = `the answer to ${commandName} is not from SQS or SNS`;
         if (!isObject(output) || !(CHECKS[commandName]?.(output) ?? true)) {

@@ -1,6 +1,6 @@
 import type { SQSClient } from "@aws-sdk/client-sqs";
 import { settleWithin } from "../../core/clock.ts";
-import { thrownClass } from "../../core/foreign.ts";
+import { thrownClass, thrownText } from "../../core/foreign.ts";
 import { type AwsCredentials, flawOf, KEYS, type SqsOptions } from "./options.ts";
 
 /** The credentials function returned none. The message contains nothing that it threw or returned. */
@@ -13,7 +13,7 @@ const NAMES = /^(Credentials|Token)ProviderError$/;
 
 /** Whether there were no credentials, so that AWS was not asked. */
 export function isCredentialsError(error: unknown): boolean {
-  return NAMES.test(String((error as { readonly name?: unknown } | null)?.name ?? ""));
+  return NAMES.test(thrownClass(error));
 }
 
 /**
@@ -204,16 +204,20 @@ interface ServiceError {
   $metadata?: { httpStatusCode?: unknown; requestId?: unknown };
 }
 
-/** Masks credentials in an error of a service, and attaches the request's content for later masking. */
+/**
+ * Makes an error of a service safe to read: `name` and `message` become strings, because the SDK takes them unchecked
+ * from the answer, and a gateway may answer `{ "message": 403 }`. Masks credentials in them, and attaches the request's
+ * content for later masking.
+ */
 export function hideInError(error: unknown, secrets: OwnSecrets, sent: unknown): void {
   if (!(error instanceof Error)) return;
   const answer = error as ServiceError;
   if (answer.$metadata?.httpStatusCode === undefined && !Object.hasOwn(error, "$response")) return;
   rememberSent(error, sent);
-  const { name, message, $metadata } = answer;
+  const { name, $metadata } = answer;
   const isSecret = (text: string): boolean => secrets.hide(text) !== text;
-  if (typeof name === "string" && (isSecret(name) || isSent(error, name))) answer.name = "";
-  if (typeof message === "string") answer.message = secrets.hide(message);
+  if (typeof name !== "string" || isSecret(name) || isSent(error, name)) answer.name = "";
+  answer.message = secrets.hide(thrownText(error));
   const id = $metadata?.requestId;
   if ($metadata !== undefined && typeof id === "string" && (isSecret(id) || isSent(error, id))) {
     $metadata.requestId = undefined;

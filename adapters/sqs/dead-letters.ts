@@ -27,8 +27,8 @@ export function decodeDeadLetter(of: WorkAddress, message: Message): Omit<Incomi
   return { ...plain, headers };
 }
 
-function timeOf(milliseconds: string | undefined): string | undefined {
-  const time = new Date(Number(milliseconds));
+function timeOf(milliseconds: unknown): string | undefined {
+  const time = new Date(typeof milliseconds === "string" ? Number(milliseconds) : Number.NaN);
   return Number.isNaN(time.getTime()) ? undefined : time.toISOString();
 }
 

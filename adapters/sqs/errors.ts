@@ -1,13 +1,13 @@
 import type { SendResult } from "../../core/adapter.ts";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
+import { thrownText } from "../../core/foreign.ts";
 import { AnswerShapeError } from "./connection.ts";
 import { CredentialsError, isCredentialsError, rememberSent, withoutSent } from "./credentials.ts";
 import { shownCode, shownRequestId, shownText } from "./message-codec.ts";
 
 /** The fields of an AWS SDK error that are read. */
 interface AwsError {
-  readonly name?: string;
-  readonly message?: string;
+  readonly name?: unknown;
   readonly $metadata?: { readonly httpStatusCode?: number; readonly requestId?: unknown };
   readonly $retryable?: { readonly throttling?: boolean };
 }
@@ -27,11 +27,12 @@ const GONE = ["ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidIdFormat"]
 const OLD_PREFIX = "AWS.SimpleQueueService.";
 
 /** The SDK's names for a refusal that is not in AWS's form. */
-const NO_REASON = ["", "Unknown", "UnknownError", "SyntaxError"];
+const NO_REASON = ["", "Unknown", "UnknownError", "SyntaxError", "TypeError"];
 
 /** The error code of the service, redacted. The old query protocol put a prefix before some codes. */
 export function errorName(error: unknown): string {
-  return plainCode(String((error as AwsError | null)?.name ?? ""));
+  const name = (error as AwsError | null)?.name;
+  return typeof name === "string" ? plainCode(name) : "";
 }
 
 function plainCode(code: string): string {
@@ -88,7 +89,7 @@ const RAW = ["$response", "$responseBodyText"];
 
 /** Whether a configured URL is invalid. Node's error contains the whole URL. */
 function isOfUrl(error: unknown): boolean {
-  return (error as { readonly code?: unknown } | null)?.code === "ERR_INVALID_URL";
+  return !isAnswer(error) && (error as { readonly code?: unknown } | null)?.code === "ERR_INVALID_URL";
 }
 
 /**
@@ -102,7 +103,7 @@ export function asCause(error: unknown): unknown {
   const { $metadata: { httpStatusCode, requestId: id } = {}, $retryable } = error as AwsError;
   // A new error, because the stack contains the text too.
   const copy = Object.setPrototypeOf(
-    new Error(withoutSent(error, shownText(error.message))),
+    new Error(withoutSent(error, shownText(thrownText(error)))),
     Object.getPrototypeOf(error),
   );
   const requestId = shownRequestId(id);
@@ -110,7 +111,7 @@ export function asCause(error: unknown): unknown {
   return Object.assign(copy, {
     name: errorName(error),
     $metadata,
-    ...($retryable === undefined ? {} : { $retryable }),
+    ...($retryable === undefined ? {} : { $retryable: { throttling: $retryable.throttling === true } }),
   });
 }
 
@@ -118,7 +119,7 @@ export function asCause(error: unknown): unknown {
 export function asMessagingError(what: string, error: unknown): MessagingError {
   if (isMessagingError(error)) return error;
   const name = errorName(error);
-  const text = String((error as AwsError | null)?.message ?? "");
+  const text = thrownText(error);
   const options = { cause: asCause(error) };
   if (MISSING.includes(name)) {
     return new MessagingError(

@@ -315,7 +315,7 @@ export function decodeMessage(message: Message): Omit<IncomingMessage<Message>, 
 
 /** How often SQS has delivered it, including this time. */
 export function receivesOf({ Attributes }: Message): number {
-  const receives = Number(Attributes?.ApproximateReceiveCount ?? 1);
+  const receives = Number(plainText(Attributes?.ApproximateReceiveCount) ?? 1);
   return Number.isSafeInteger(receives) ? receives : 1;
 }
 

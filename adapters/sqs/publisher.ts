@@ -54,23 +54,22 @@ export class Publisher {
   }
 
   send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
-    const known = this.#registry.known(to);
-    if (known !== undefined) {
-      this.#sendTo(to, known, batch, report);
+    // Nobody waits for it: an unhandled rejection would end the process.
+    this.#send(to, batch, report).catch((cause: unknown) => {
+      for (const index of batch.keys()) report(index, { status: "unknown", cause });
+    });
+  }
+
+  async #send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): Promise<void> {
+    let resource = this.#registry.known(to);
+    try {
+      resource ??= await this.#registry.find(to);
+    } catch (error) {
+      const result = lookupResult(asMessagingError(`sending to ${describeAddress(to)}`, error));
+      for (const index of batch.keys()) report(index, result);
       return;
     }
-    this.#registry.find(to).then(
-      (resource) => this.#sendTo(to, resource, batch, report),
-      (error: unknown) => {
-        const where = `sending to ${describeAddress(to)}`;
-        const failure = asMessagingError(where, error);
-        const result: SendResult =
-          failure.code === "unreachable" || failure.code === "overloaded"
-            ? { status: "unknown", cause: failure }
-            : { status: "rejected", error: failure };
-        for (const index of batch.keys()) report(index, result);
-      },
-    );
+    this.#sendTo(to, resource, batch, report);
   }
 
   #sendTo(to: Address, resource: AwsResource, batch: readonly OutgoingMessage[], report: SendReport): void {
@@ -100,7 +99,16 @@ export class Publisher {
     flush();
   }
 
+  /** Never rejects. */
   async #request(to: Address, resource: AwsResource, entries: readonly Entry[], report: SendReport): Promise<void> {
+    try {
+      await this.#ask(to, resource, entries, report);
+    } catch (cause) {
+      for (const { index } of entries) report(index, { status: "unknown", cause });
+    }
+  }
+
+  async #ask(to: Address, resource: AwsResource, entries: readonly Entry[], report: SendReport): Promise<void> {
     const where = `sending to ${describeAddress(to)}`;
     let answer: Answer;
     try {
@@ -171,6 +179,12 @@ export class Publisher {
       }),
     );
   }
+}
+
+/** The result of all messages whose destination was not found. */
+function lookupResult(error: MessagingError): SendResult {
+  const isTemporary = error.code === "unreachable" || error.code === "overloaded";
+  return isTemporary ? { status: "unknown", cause: error } : { status: "rejected", error };
 }
 
 function delayFields({ delayMs }: OutgoingMessage): { DelaySeconds?: number } {

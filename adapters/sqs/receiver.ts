@@ -8,7 +8,7 @@ import type {
   Settlement,
   SettleResult,
 } from "../../core/adapter.ts";
-import type { MessagingError } from "../../core/errors.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { type BackoffTimes, backoffMs } from "../../core/retry-policy.ts";
 import { type Change, ChangeBatcher, type Changed, type ChangeTarget } from "./change-batcher.ts";
 import type { Redriving } from "./dead-letters.ts";
@@ -205,10 +205,12 @@ export class SqsReceiver implements Receiver {
       // A poll for one message costs as much as one for ten: beside another poll it waits for more room.
       const least = Math.min(MAX_ENTRIES, Math.ceil(this.#prefetch / 2));
       if (room < 1 || (room < least && this.#polls.size > 0)) return;
-      const poll = this.#poll(room).finally(() => {
-        this.#polls.delete(poll);
-        this.#pump();
-      });
+      const poll = this.#poll(room)
+        .catch((cause: unknown) => this.#onUnreadable(cause))
+        .finally(() => {
+          this.#polls.delete(poll);
+          this.#pump();
+        });
       this.#polls.add(poll);
     }
   }
@@ -251,6 +253,7 @@ export class SqsReceiver implements Receiver {
     const now = Date.now();
     const surplus: Delivery[] = [];
     const deliveries: IncomingMessage<Message>[] = [];
+    const taken: Delivery[] = [];
     const beyondPrefetch: Delivery[] = [];
     const redriven: Change[] = [];
     for (const [index, message] of messages.entries()) {
@@ -266,11 +269,12 @@ export class SqsReceiver implements Receiver {
       else if (index >= room) beyondPrefetch.push(delivery);
       else {
         const incoming = this.#read(delivery, message);
-        this.#unsettled.add(delivery);
+        taken.push(delivery);
         if (this.#dependencies.wanted?.(incoming) === false) surplus.push(delivery);
         else deliveries.push(incoming);
       }
     }
+    for (const delivery of taken) this.#unsettled.add(delivery);
     if (deliveries.length > 0) {
       this.#stalls.delivers();
       this.#sink.deliver(deliveries);
@@ -300,6 +304,14 @@ export class SqsReceiver implements Receiver {
     this.#dependencies.requeues.requeued(messageId);
     return { receipt, visibilitySeconds: 0 };
   };
+
+  /** Messages of a poll could not be handled: SQS delivers them again. */
+  #onUnreadable(cause: unknown): void {
+    if (this.#closing !== undefined) return;
+    const what = `receiving from ${this.#dependencies.where}: what a poll returned cannot be read; see the cause`;
+    this.#stalls.stalled("poll", new MessagingError("unreachable", what, { cause }));
+    this.#pumpAfter(backoffMs(++this.#failures, RETRY));
+  }
 
   async #failed(error: unknown): Promise<void> {
     if (this.#closing !== undefined) return;

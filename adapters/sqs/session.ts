@@ -26,7 +26,7 @@ import {
 import { MessagingError } from "../../core/errors.ts";
 import { type Clients, destroyClients, makeClients } from "./connection.ts";
 import { decodeDeadLetter, Redriving } from "./dead-letters.ts";
-import { asMessagingError, isAnswer } from "./errors.ts";
+import { asMessagingError, errorName, isAnswer } from "./errors.ts";
 import { isSurplus } from "./filter-policy.ts";
 import { isDirect } from "./message-codec.ts";
 import { addressNameOf } from "./names.ts";
@@ -117,7 +117,7 @@ export class Session {
       await this.clients.control.sqs.send(new ListQueuesCommand({ MaxResults: 1 }));
     } catch (error) {
       const { code } = asMessagingError("connecting to SQS", error);
-      const denied = (error as { name?: string }).name?.startsWith("AccessDenied") === true;
+      const denied = errorName(error).startsWith("AccessDenied");
       // A role need not have the permission to list.
       if (!isAnswer(error) || (code === "unauthorized" && !denied)) throw error;
     }

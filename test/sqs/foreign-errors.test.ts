@@ -1,8 +1,9 @@
 import { inspect } from "node:util";
 import { describe, expect, test } from "vitest";
 import { shownText } from "../../adapters/sqs/message-codec.ts";
+import type { SendResult } from "../../core/adapter.ts";
 import type { MessagingError } from "../../core/errors.ts";
-import { CREDENTIALS, eventually, holding, ORDERS, opened, send } from "./opened.ts";
+import { brings, CREDENTIALS, eventually, holding, ORDERS, opened, send, unopened } from "./opened.ts";
 import { outgoing } from "./outgoing.ts";
 import { type Answer, entriesOf } from "./scripted-aws.ts";
 
@@ -168,4 +169,54 @@ test.for<readonly [text: string, shown: string]>([
   ["", ""],
 ])("of what AWS says, %s", ([text, shown]) => {
   expect(shownText(text)).toBe(shown === "=" ? text : shown);
+});
+
+const errorOf = (result: SendResult): unknown =>
+  result.status === "rejected" ? result.error : result.status === "unknown" ? result.cause : undefined;
+
+/** What a gateway may answer, and what a hostile server does: no field has the form of AWS's. */
+const SHAPES: readonly object[] = [
+  { message: { code: 403, text: "blocked" } },
+  { message: ["blocked"] },
+  { message: 403 },
+  { message: true },
+  { Message: { toString: 1, valueOf: 1 } },
+  { __type: "com.amazonaws.sqs#Weird", message: { toString: 1, valueOf: 1 } },
+  { __type: { toString: 1, valueOf: 1 }, message: "no" },
+  { code: { toString: 1 }, message: "no", $retryable: { toString: 1, body: "canary" } },
+];
+
+describe.for(SHAPES.flatMap((body) => [400, 503].map((status) => ({ status, raw: JSON.stringify(body) }))))(
+  "an error in another form than AWS's, %j,",
+  (answer) => {
+    test("fails a send with a code and a text", async () => {
+      const { aws, adapter } = await opened();
+      aws.on("SendMessage", () => answer);
+      aws.on("SendMessageBatch", () => answer);
+      const results = [...(await send(adapter, [outgoing()])), ...(await send(adapter, [outgoing(), outgoing()]))];
+      const status = answer.status === 400 ? "rejected" : "unknown";
+      expect(results.map((result) => result.status)).toEqual([status, status, status]);
+      expectNoSecret(results);
+      for (const result of results) expect(errorOf(result)).toMatchObject({ message: expect.any(String) });
+    });
+
+    test("stalls polls and deletes, which are made again", async () => {
+      const { aws, adapter, receiver, inbox, tokens } = await holding(1);
+      aws.next("ReceiveMessage", answer, brings(1, 1, 1));
+      aws.next("DeleteMessageBatch", answer);
+      expect(await receiver.settle(tokens.map((token) => ({ token, action: "ack" })))).toEqual(["settled"]);
+      await eventually(() => inbox.messages.length === 2);
+      expect(inbox.causes[0]).toMatchObject({ message: expect.stringContaining('queue "orders"') });
+      aws.on("GetQueueAttributes", () => answer);
+      const code = answer.status === 400 ? "refused" : "unreachable";
+      await expect(adapter.depth(ORDERS)).rejects.toMatchObject({ code });
+    });
+  },
+);
+
+test("a start that is refused in another form than AWS's is unauthorized", async () => {
+  const { aws, adapter } = await unopened();
+  aws.on("ListQueues", () => ({ raw: '{"message":{"code":403}}', status: 403 }));
+  const signals = { up() {}, down() {}, blocked() {}, unblocked() {}, notice() {} };
+  await expect(adapter.open(signals)).rejects.toMatchObject({ code: "unauthorized" });
 });

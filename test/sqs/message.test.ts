@@ -239,7 +239,12 @@ test.for([
 });
 
 test("attributes that are no texts, as no SQS gives them, are none or become texts", () => {
-  const Attributes = { MessageGroupId: 5, AWSTraceHeader: {}, SentTimestamp: 7 } as never;
+  const Attributes = {
+    MessageGroupId: 5,
+    AWSTraceHeader: {},
+    SentTimestamp: 7,
+    ApproximateReceiveCount: { toString: 1 },
+  } as never;
   const given = { StringValue: 5, DataType: "String" } as never;
   const attributes = { own: given, "anybroker-routing-key": given, none: { StringValue: {}, DataType: 3 } as never };
   for (const MessageAttributes of [undefined, attributes]) {

@@ -1,6 +1,10 @@
+import { SQSClient } from "@aws-sdk/client-sqs";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { ChangeBatcher } from "../../adapters/sqs/change-batcher.ts";
+import { decodeMessage } from "../../adapters/sqs/message-codec.ts";
+import { Requeues, SqsReceiver } from "../../adapters/sqs/receiver.ts";
 import type { DeliveryToken } from "../../core/adapter.ts";
-import { brings, eventually, holding, opened, receiving } from "./opened.ts";
+import { brings, CREDENTIALS, eventually, holding, Inbox, opened, receiving } from "./opened.ts";
 import { entriesOf } from "./scripted-aws.ts";
 
 const HOUR_MS = 60 * 60 * 1_000;
@@ -11,6 +15,19 @@ function clock(): void {
     vi.useRealTimers();
   });
 }
+
+test("a change that fails with anything at all is made again, and ends no process", async () => {
+  const odd = Object.assign(new Error(), { message: { toString: 1 }, name: { toString: 1 } });
+  const target = { url: "", where: 'queue "orders"', unanswered() {}, missing() {} };
+  let asked = 0;
+  const send = async (): Promise<unknown> => {
+    if (++asked === 1) throw odd;
+    return { Successful: [{ Id: "0" }] };
+  };
+  const batcher = new ChangeBatcher({ ...target, client: { send } as unknown as SQSClient }, () => {});
+  expect(await batcher.apply([{ receipt: "r" }], true)).toEqual(["done"]);
+  expect(asked).toBe(2);
+});
 
 describe("polls", () => {
   test("ask for no more than the prefetch has room for, and are as many as come back full", async () => {
@@ -77,6 +94,51 @@ describe("polls", () => {
     expect(inbox.messages.map(({ redeliveries }) => redeliveries)).toEqual([0, 0, 0, 0]);
     await eventually(() => aws.inputs("ReceiveMessage").length > 2);
     expect(inbox.messages).toHaveLength(4);
+  });
+
+  test("that bring attributes of SQS that are no texts bring nothing, and are made again", async () => {
+    const { aws, adapter } = await opened();
+    const hostile = { toString: 1, valueOf: 1 };
+    const message = { ReceiptHandle: "r", Body: "{}", Attributes: { ApproximateReceiveCount: hostile } };
+    aws.next("ReceiveMessage", { output: { Messages: [message] } }, brings(1));
+    const { inbox } = await receiving(adapter);
+    await eventually(() => inbox.messages.length === 1);
+    expect(inbox.causes).toMatchObject([{ code: "unreachable", message: expect.stringContaining("another shape") }]);
+  });
+
+  test("whose messages cannot be handled are made again, and keep none of them", async () => {
+    const { aws } = await opened();
+    aws.next("ReceiveMessage", brings(2), brings(2));
+    const client = new SQSClient({ region: "eu-central-1", endpoint: aws.url, credentials: CREDENTIALS, md5: false });
+    onTestFinished(() => client.destroy());
+    const inbox = new Inbox();
+    let calls = 0;
+    const receiver = new SqsReceiver(
+      {
+        where: 'queue "orders"',
+        url: `${aws.url}/0/orders`,
+        polling: client,
+        client,
+        requeues: new Requeues(),
+        redriving: undefined,
+        leaseMs: 30_000,
+        waitSeconds: 1,
+        maxPolls: 1,
+        prefetch: 2,
+        decode: (message) => {
+          if (++calls === 2) throw new RangeError("as scripted");
+          return decodeMessage(message);
+        },
+        missing: async () => undefined,
+        unanswered() {},
+        congested: async () => undefined,
+        closed() {},
+      },
+      inbox,
+    );
+    onTestFinished(() => receiver.close());
+    await eventually(() => inbox.messages.length === 2);
+    expect(inbox.causes).toMatchObject([{ code: "unreachable", cause: { message: "as scripted" } }]);
   });
 
   test("that bring what the prefetch has no room for any more give it back", async () => {
