@@ -21,6 +21,9 @@ const UNAUTHORIZED =
   /^(AccessDenied|AuthorizationError|NotAuthorized|CredentialsProviderError|TokenProviderError|Expired(Token|Credentials)|TokenRefreshRequired|RequestExpired|RequestTimeTooSkewed|IncompleteSignature|SignatureDoesNotMatch|InvalidSignature|InvalidAccessKeyId|InvalidClientTokenId|InvalidSecurity|InvalidToken|MissingAuthenticationToken|UnrecognizedClient|OptInRequired|KMS\.?(AccessDenied|Disabled|NotFound|OptInRequired|InvalidState|InvalidKeyUsage))/i;
 const TOO_LARGE = ["BatchRequestTooLong", "MessageTooLong", "RequestEntityTooLarge"];
 const TOO_LARGE_TEXT = /must be shorter than|too long/i;
+/** AWS's codes for a message that it never takes as it is. */
+const INVALID_MESSAGE =
+  /^(Invalid(Parameter(Value)?|MessageContents|Attribute(Name|Value))|ParameterValueInvalid)(Exception)?$/;
 const THROTTLED = /throttl|TooManyRequests|SlowDown|RequestLimitExceeded|OverLimit/i;
 /** SQS's answers for a receipt handle whose lease is gone. */
 const GONE = ["ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidIdFormat"];
@@ -184,7 +187,16 @@ export function requestResult(where: string, error: unknown, count: number): Sen
     if (!isRefusal(error)) return { status: "unknown", cause: asCause(error) };
     if (count > 1) return undefined;
   }
-  return { status: "rejected", error: asMessagingError(where, error) };
+  return rejected(where, error);
+}
+
+/** The result of a refused message. The engine sends nothing `invalid` again as it is, but may send a smaller copy. */
+function rejected(where: string, cause: unknown): SendResult {
+  const error = asMessagingError(where, cause);
+  const name = errorName(cause);
+  if (error.code !== "refused" || !INVALID_MESSAGE.test(name)) return { status: "rejected", error };
+  const text = `${where}: the service takes no such message (${name}): its body, a header or its routing key is invalid; see the cause`;
+  return { status: "rejected", error: new MessagingError("invalid", text, { cause: asCause(cause) }) };
 }
 
 /** A failed entry of a batch. */
@@ -203,7 +215,7 @@ export function entryResult(
   const cause = entryError(Code, SenderFault, Message);
   rememberSent(cause, sent);
   if (!isRefusal(cause) && !isUnauthorized(cause)) return { status: "unknown", cause: asCause(cause) };
-  return { status: "rejected", error: asMessagingError(where, cause) };
+  return rejected(where, cause);
 }
 
 /** A failed entry as the error of a single request. */

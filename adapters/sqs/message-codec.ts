@@ -43,7 +43,8 @@ export function shownRequestId(id: unknown): string | undefined {
 }
 
 const DATA_TYPE = /^(?:String|Number|Binary)(?:\.[\w.-]{1,240})?$/;
-const NUMBER = /^-?\d{1,38}(?:\.\d{1,38})?(?:[eE][+-]?\d{1,3})?$/;
+const NUMBER = /^-?(\d{1,38})(?:\.(\d{1,38}))?(?:[eE][+-]?\d{1,3})?$/;
+const MAX_DIGITS = 38;
 const BASE64_TEXT = /^[A-Za-z0-9+/]+={0,2}$/;
 const TRACE = "AWSTraceHeader";
 
@@ -109,11 +110,20 @@ class SqsAttributes implements ForeignProperties {
   }
 }
 
+/** Whether SQS takes it as a number: 38 digits at most, and between 10^-128 and 10^126. */
+function isNumber(text: string): boolean {
+  const [, whole, fraction = ""] = NUMBER.exec(text) ?? [];
+  if (whole === undefined) return false;
+  const digits = `${whole}${fraction}`.replace(/^0+/, "").replace(/0+$/, "");
+  const size = Math.abs(Number(text));
+  return digits === "" || (digits.length <= MAX_DIGITS && size >= 1e-128 && size < 1e126);
+}
+
 /** A typed attribute; undefined for a string, and for an invalid type or value. */
 function typedAttribute(dataType: unknown, text: string): TypedAttribute | undefined {
   if (typeof dataType !== "string" || dataType === "String" || !DATA_TYPE.test(dataType) || text === "")
     return undefined;
-  if (dataType.startsWith("Number") && !NUMBER.test(text)) return undefined;
+  if (dataType.startsWith("Number") && !isNumber(text)) return undefined;
   if (dataType.startsWith("Binary") && (text.length % 4 !== 0 || !BASE64_TEXT.test(text))) return undefined;
   return { dataType, text };
 }
@@ -186,8 +196,10 @@ export function encodeMessage(message: OutgoingMessage, { dueAt, direct = false 
   const types: Record<string, string> = Object.create(null);
   const foreign = message.foreign instanceof SqsAttributes ? message.foreign : undefined;
   const envelope = foreign?.envelope?.body === message.body ? foreign?.envelope : undefined;
+  // SQS refuses an empty value.
+  const routingKey = message.routingKey === "" ? undefined : message.routingKey;
   const maxSeparate =
-    foreign === undefined ? MAX_SEPARATE_HEADERS : MAX_ATTRIBUTES - (message.routingKey === undefined ? 1 : 2);
+    foreign === undefined ? MAX_SEPARATE_HEADERS : MAX_ATTRIBUTES - (routingKey === undefined ? 1 : 2);
   let separate = 0;
   let packedCount = 0;
   for (const name of foreign === undefined ? Object.keys(message.headers) : typedFirst(message.headers, foreign)) {
@@ -219,9 +231,7 @@ export function encodeMessage(message: OutgoingMessage, { dueAt, direct = false 
     ...(direct ? { direct } : {}),
   };
   attributes[PACKED] = { DataType: "String", StringValue: escapeRefused(JSON.stringify(own)) };
-  if (message.routingKey !== undefined) {
-    attributes[ROUTING_KEY] = { DataType: "String", StringValue: message.routingKey };
-  }
+  if (routingKey !== undefined) attributes[ROUTING_KEY] = { DataType: "String", StringValue: routingKey };
   const bytes = bytesOf(text, attributes);
   return { body: text, attributes, bytes, system: foreign?.system, group: foreign?.group };
 }
@@ -374,13 +384,19 @@ function contentOf(message: Message): Content {
   return {
     id: packed?.id || envelope?.id || idOf(message),
     key: packed === undefined ? systemText(Attributes, "MessageGroupId") : packed.key,
-    routingKey: attributes.get(ROUTING_KEY)?.text,
+    routingKey: routingKeyOf(attributes),
     headers,
     body,
     contentType: type === "" ? undefined : type,
     sentAt: sentAt(Attributes?.SentTimestamp),
     ...(foreign === undefined ? undefined : { foreign }),
   };
+}
+
+/** SQS keeps no other routing keys in attributes, but a sender may write any text into an envelope. */
+function routingKeyOf(attributes: ReadonlyMap<string, Attribute>): string | undefined {
+  const { text } = attributes.get(ROUTING_KEY) ?? {};
+  return text === undefined || text === "" || !isAccepted(text) ? undefined : text;
 }
 
 function foreignEnvelope(text: string, body: Uint8Array, { attributes }: Envelope): ForeignEnvelope {

@@ -211,7 +211,7 @@ function invalidRoutingKey(to: Address, { routingKey }: OutgoingMessage): Messag
   if (routingKey === undefined || isAccepted(routingKey)) return undefined;
   return new MessagingError(
     "invalid",
-    `a message to ${describeAddress(to)} has a routing key with characters that SNS refuses; remove U+FFFE and U+FFFF`,
+    `a message to ${describeAddress(to)} has a routing key with characters that SQS and SNS refuse: control characters, lone surrogates, U+FFFE or U+FFFF; remove them`,
   );
 }
 

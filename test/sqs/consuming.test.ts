@@ -4,6 +4,7 @@ import { consuming, fake, orders } from "./consuming.ts";
 import { bringing, received } from "./feed.ts";
 import { eventually } from "./opened.ts";
 import { headersOf } from "./outgoing.ts";
+import { queueArn } from "./scripted-account.ts";
 import { entriesOf } from "./scripted-aws.ts";
 
 const MINUTE_MS = 60_000;
@@ -80,6 +81,36 @@ test("a stop strands nothing in flight: what runs too long and what arrives mean
 });
 
 describe("copies", () => {
+  test("that AWS takes in no size are left to the redrive policy, and stop no other message", async () => {
+    const events: string[] = [];
+    const handled: string[] = [];
+    const { aws, feed, consumer } = await consuming({
+      handler: (_, { id }) => {
+        handled.push(id);
+        if (id !== "good") throw new Error("no");
+      },
+      broker: {
+        consume: { retry: { attempts: 1 }, concurrency: 1, prefetch: { messages: 1 } },
+        onEvent: ({ type }) => void events.push(type),
+      },
+    });
+    const target = { deadLetterTargetArn: queueArn("orders_-dlq"), maxReceiveCount: 1 };
+    aws.on("GetQueueAttributes", () => ({ output: { Attributes: { RedrivePolicy: JSON.stringify(target) } } }));
+    aws.on("SendMessage", () => ({ error: "InvalidParameterValue" }));
+    feed.give(
+      "orders",
+      bringing(received({ id: "bad", headers: headersOf({ tenant: "acme" }) })),
+      bringing(received({ id: "good" })),
+    );
+    await eventually(() => handled.includes("good"));
+    expect(consumer.status()).toMatchObject({ deadLettered: 1, parked: 0 });
+    expect(events).toContain("dead-lettered");
+    expect(aws.inputs("SendMessage").length).toBeGreaterThan(1);
+    expect(aws.entries("ChangeMessageVisibilityBatch")).toMatchObject([
+      { ReceiptHandle: "receipt-bad", VisibilityTimeout: 0 },
+    ]);
+  });
+
   test("a retry is sent with its delay and its history before the original is deleted", async () => {
     const { aws, feed, consumer } = await consuming({
       handler: () => {

@@ -57,10 +57,22 @@ describe("attributes of another sender", () => {
     ["a type that is none", { DataType: "Date", StringValue: "x" }],
     ["a number that is none", { DataType: "Number", StringValue: "seven" }],
     ["bytes that are none", { DataType: "Binary" }],
+    ["a number that is too large", { DataType: "Number", StringValue: "1e999" }],
+    ["a number that is too large for SQS alone", { DataType: "Number.int", StringValue: "-1e126" }],
+    ["a number that is too small", { DataType: "Number", StringValue: "1e-129" }],
+    ["a number with too many digits", { DataType: "Number", StringValue: `${"1".repeat(20)}.${"1".repeat(19)}` }],
   ])("are texts where SQS would refuse them: %s", ([, attribute]) => {
     const { attributes } = copyOf({ ...PLAIN, MessageAttributes: { odd: attribute } });
     expect(attributes.odd?.DataType ?? "String").toBe("String");
   });
+
+  test.for(["0", "-0.000", "1e125", "-1.5E-127", "1".repeat(38), `${"0".repeat(10)}7.5${"0".repeat(10)}`])(
+    "stay numbers where SQS takes them: %s",
+    (StringValue) => {
+      const odd = { DataType: "Number", StringValue };
+      expect(copyOf({ ...PLAIN, MessageAttributes: { odd } }).attributes.odd).toEqual(odd);
+    },
+  );
 
   test("count in what SQS counts", () => {
     const { bytes, body, attributes } = copyOf(PLAIN);
@@ -107,6 +119,15 @@ describe("an event of another sender in SNS's envelope", () => {
     expect(Buffer.from(after.body)).toEqual(Buffer.from('{"n":1}'));
     expect({ ...after.headers }).toEqual({ ...before.headers });
     expect(copyOf(handedOut(first)).body).toBe(envelope);
+  });
+
+  test.for(["", "\0", "\ud800", "geo.\uffff"])("has no routing key that no copy could carry: %j", (Value) => {
+    const MessageAttributes = { "anybroker-routing-key": { Type: "String", Value } };
+    const Body = JSON.stringify({ ...JSON.parse(envelope), MessageAttributes });
+    expect(decodeMessage({ ...event, Body }).routingKey).toBeUndefined();
+    const copy = copyOf({ ...event, Body });
+    expect(copy.attributes).not.toHaveProperty("anybroker-routing-key");
+    expect(copy.body).toBe(Body);
   });
 
   test("leaves it where the copy has another body, and keeps its headers", () => {

@@ -52,7 +52,7 @@ describe("publishing to SNS", () => {
     }));
     expect(statuses(await send(adapter, messages(7), PLACED))).toEqual([
       "confirmed",
-      "refused",
+      "invalid",
       "unknown",
       "unknown",
       "unknown",
@@ -84,7 +84,7 @@ describe("publishing to SNS", () => {
     const results = (await Promise.allSettled(published)).map((one) =>
       one.status === "fulfilled" ? one.value.id : one.reason.code,
     );
-    expect(results).toEqual(["a", "refused", "c", "d", "e"]);
+    expect(results).toEqual(["a", "invalid", "c", "d", "e"]);
     const [first, ...others] = idsOf(aws.inputs("PublishBatch"));
     expect(first).toEqual(["a", "b", "c", "d", "e"]);
     expect(others.flat().sort()).toEqual(["c", "d", "e"]);
@@ -109,7 +109,7 @@ describe("publishing to SNS", () => {
       entriesOf(input).some(({ Message }) => Message === "bad") ? { error: "InvalidParameter" } : stored(input),
     );
     const batch = [outgoing({ id: "a" }), outgoing({ id: "b", body: Buffer.from("bad") }), outgoing({ id: "c" })];
-    expect(statuses(await send(adapter, batch, PLACED))).toEqual(["confirmed", "refused", "confirmed"]);
+    expect(statuses(await send(adapter, batch, PLACED))).toEqual(["confirmed", "invalid", "confirmed"]);
   });
 
   test("keeps to the size of a batch, and refuses one message that is over it", async () => {

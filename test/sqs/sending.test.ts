@@ -38,7 +38,7 @@ describe("sending to SQS", () => {
     }));
     expect(statuses(await send(adapter, messages(6)))).toEqual([
       "confirmed",
-      "refused",
+      "invalid",
       "unknown",
       "unknown",
       "too-large",
@@ -72,7 +72,7 @@ describe("sending to SQS", () => {
       MessageBody === "bad" ? { error: "InvalidMessageContents" } : { output: { MessageId: "aws-id" } },
     );
     const batch = [outgoing({ id: "a" }), outgoing({ id: "b", body: Buffer.from("bad") }), outgoing({ id: "c" })];
-    expect(statuses(await send(adapter, batch))).toEqual(["confirmed", "refused", "confirmed"]);
+    expect(statuses(await send(adapter, batch))).toEqual(["confirmed", "invalid", "confirmed"]);
   });
 
   test("makes as many requests as the limits ask for", async () => {
@@ -101,10 +101,21 @@ describe("sending to SQS", () => {
     expect(aws.entries("SendMessageBatch")).toHaveLength(2);
   });
 
-  test("a routing key that SNS refuses is refused before it is sent", async () => {
+  test.for(["geo.\uffff", "\0", "\ud800"])(
+    "a routing key that SNS refuses is refused before it is sent: %j",
+    async (key) => {
+      const { aws, adapter } = await opened();
+      const [result] = await send(adapter, [outgoing({ routingKey: key })]);
+      const message = expect.stringContaining("control characters, lone surrogates, U+FFFE or U+FFFF; remove them");
+      expect(result).toMatchObject({ status: "rejected", error: { code: "invalid", message } });
+      expect(aws.inputs("SendMessage")).toEqual([]);
+    },
+  );
+
+  test("an empty routing key is none", async () => {
     const { aws, adapter } = await opened();
-    expect(statuses(await send(adapter, [outgoing({ routingKey: "geo.\uffff" })]))).toEqual(["invalid"]);
-    expect(aws.inputs("SendMessageBatch")).toEqual([]);
+    expect(statuses(await send(adapter, [outgoing({ routingKey: "" })]))).toEqual(["confirmed"]);
+    expect(aws.inputs("SendMessage")[0]?.MessageAttributes).not.toHaveProperty("anybroker-routing-key");
   });
 
   test("delays are never shorter than asked for", async () => {
