@@ -11,14 +11,28 @@ describe("a queue policy", () => {
     ["exactly", statement(source(topic, "ArnEquals"))],
     ["among others", statement({ Condition: { StringEquals: { "aws:SourceArn": [topicArn("x"), topic] } } })],
     ["by a pattern", statement(source("arn:aws:sns:*:000000000000:a_-?"))],
+    ["by a pattern with many stars", statement(source(`arn:aws:sns:*:*${"*".repeat(60)}:*a*_*-**b*`))],
+    ["by a pattern that needs a second look", statement(source(`arn:aws:sns:*:*0?00:a?-b`))],
     ["in a statement that is no list", JSON.stringify({ Statement: { Effect: "Allow", ...source(topic) } })],
   ])("allows a topic that it names %s", ([, policy]) => {
     expect(allows(policy ?? "", topic)).toBe(true);
   });
 
+  test.for(["*".repeat(30), "*a".repeat(30), "*?".repeat(30)])(
+    "is read in no time by a pattern such as %s!",
+    (part) => {
+      const long = topicArn("a".repeat(200));
+      const policy = (pattern: string) => statement(source(`arn:aws:sns:*:*:${pattern}`));
+      expect(allows(policy(`${part}!`), long)).toBe(false);
+      expect(allows(policy(`${part}a`), long)).toBe(true);
+    },
+  );
+
   test.for([
     ["another topic", statement(source(topicArn("a_-bc")))],
     ["a pattern for others", statement(source("arn:aws:sns:*:000000000000:c*"))],
+    ["a pattern with one more", statement(source(`${topic}?`))],
+    ["a pattern that is no expression", statement(source("arn:aws:sns:*:*:[a]_-b"))],
     ["a pattern over the parts of an ARN", statement(source("arn:*"))],
     ["a refusal", statement({ ...source(topic), Effect: "Deny" })],
     ["the topic as a resource", statement({ Resource: topic })],

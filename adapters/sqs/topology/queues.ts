@@ -105,13 +105,32 @@ function matches(pattern: string, arn: string): boolean {
   const parts = arn.split(":");
   const patterns = pattern.split(":");
   if (!pattern.startsWith("arn:") || patterns.length !== parts.length) return false;
-  return patterns.every((part, index) => {
-    const expression = part
-      .replaceAll(/[.+^${}()|[\]\\]/g, "\\$&")
-      .replaceAll("*", ".*")
-      .replaceAll("?", ".");
-    return new RegExp(`^${expression}$`, "s").test(parts[index] ?? "");
-  });
+  return patterns.every((part, index) => partMatches(part, parts[index] ?? ""));
+}
+
+/** No regular expression: with several `*` it would try all ways to divide the text among them. */
+function partMatches(pattern: string, text: string): boolean {
+  let at = 0;
+  let next = 0;
+  /** After the last `*`, and how far it reaches. */
+  let afterStar = -1;
+  let reached = 0;
+  while (at < text.length) {
+    if (pattern[next] === "*") {
+      afterStar = ++next;
+      reached = at;
+    } else if (pattern[next] === "?" || pattern[next] === text[at]) {
+      next++;
+      at++;
+    } else if (afterStar < 0) {
+      return false;
+    } else {
+      next = afterStar;
+      at = ++reached;
+    }
+  }
+  while (pattern[next] === "*") next++;
+  return next === pattern.length;
 }
 
 /** The `RedrivePolicy` of a queue: after this many receives, SQS moves a message to the dead letters with this ARN. */
