@@ -16,6 +16,20 @@ export function oneLine(text: string, most: number): string {
   return line.length > most ? `${line.slice(0, most - 1)}…` : line;
 }
 
+const MAX_ID = 100;
+/** A reference has the name of a topic or queue, and some numbers. */
+const MAX_REFERENCE = 300;
+
+/** The id of a message for the text of an error: any sender chooses it. */
+export function shownId(id: string): string {
+  return oneLine(id, MAX_ID);
+}
+
+/** The reference of a dead letter for the text of an error: any sender may write that header. */
+export function shownReference(reference: string | undefined): string {
+  return oneLine(reference ?? "", MAX_REFERENCE);
+}
+
 /** The message of an error, or any other thrown value as text. */
 export function thrownText(thrown: unknown): string {
   try {

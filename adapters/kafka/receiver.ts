@@ -11,7 +11,7 @@ import type { DeadLettersAddress, Source } from "../../core/address.ts";
 import type { Clock, Random } from "../../core/clock.ts";
 import { routingMatches } from "../../core/destination.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
-import { oneLine } from "../../core/foreign.ts";
+import { shownId } from "../../core/foreign.ts";
 import { HEADER } from "../../core/system-headers.ts";
 import type { Cluster } from "./cluster.ts";
 import type { ConsumerOptions, RecordConsumer, RecordSink } from "./consuming/assigned-partition.ts";
@@ -43,8 +43,6 @@ import type { Trimmer } from "./topology/trimmer.ts";
 
 /** How much longer the group waits than a consumer may drain: it also has to commit. */
 const LAST_COMMIT_MS = 10_000;
-/** The most characters in an error of a dead letter's id, which a foreign sender may have written. */
-const MAX_ID = 100;
 
 type FactorySettings = Pick<
   Settings,
@@ -200,10 +198,7 @@ export async function resolveReference(
   const reference = isReference ? readReference(letter.body) : undefined;
   // Foreign dead letters must not make the adapter read records of other topics.
   if (reference === undefined || !topicsOf(of).includes(reference.topic)) {
-    throw new MessagingError(
-      "invalid",
-      `dead letter ${oneLine(letter.id, MAX_ID)} refers to nothing that belongs to it`,
-    );
+    throw new MessagingError("invalid", `dead letter ${shownId(letter.id)} refers to nothing that belongs to it`);
   }
   const records = await referredRecords(factory.log(reference), reference);
   const { filter } = reference;

@@ -2,6 +2,7 @@ import type { DeadLetterResult, OutgoingMessage } from "../adapter.ts";
 import { LONGEST_MS } from "../checks.ts";
 import { MessagingError } from "../errors.ts";
 import type { DeadLetterReason } from "../events.ts";
+import { shownId } from "../foreign.ts";
 import type { Route } from "../publish/publish-queue.ts";
 import type { ConsumerContext, Counts } from "./consumer-context.ts";
 import {
@@ -203,7 +204,7 @@ export class OutcomeHandler {
     const { id } = delivery.incoming;
     const error = new MessagingError(
       refusal.code,
-      `message ${id} of ${sourceName} is parked, unsettled on the broker: nothing takes it into the dead letters (${refusal.message}). Mend that; it is tried again at long intervals, and at once after consumer.resume()`,
+      `message ${shownId(id)} of ${sourceName} is parked, unsettled on the broker: nothing takes it into the dead letters (${refusal.message}). Mend that; it is tried again at long intervals, and at once after consumer.resume()`,
       { cause: refusal },
     );
     if (delivery.state !== "parked") emit({ type: "parked", source: sourceName, id, reason: cause.reason, error });

@@ -8,6 +8,7 @@ import type {
 } from "../adapter.ts";
 import { afterCurrentTurn, type Timer } from "../clock.ts";
 import { MessagingError } from "../errors.ts";
+import { shownId } from "../foreign.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 import type { InFlightDeliveries, InFlightDelivery } from "./in-flight.ts";
 
@@ -109,7 +110,7 @@ export class ConsumerReceiver {
     const kept = await this.#ackBatcher.extend(leased);
     for (const [index, { state, incoming }] of leased.entries()) {
       if (kept[index] !== false || state === "settled") continue;
-      const what = `the lease on message ${incoming.id} of ${this.#context.sourceName} was lost`;
+      const what = `the lease on message ${shownId(incoming.id)} of ${this.#context.sourceName} was lost`;
       this.#sink.lost([incoming.token], new MessagingError("timeout", `${what}; it will be delivered again`));
     }
   }

@@ -5,6 +5,7 @@ import { type Clock, EventLoopTurn, type Random, type Timer } from "../clock.ts"
 import type { Deadline, Deadlines, Expiring } from "../deadlines.ts";
 import { MessagingError } from "../errors.ts";
 import { Fifo } from "../fifo.ts";
+import { shownId } from "../foreign.ts";
 
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 2_000;
@@ -107,7 +108,7 @@ export class PendingSend implements Expiring {
   }
 
   #refusedAgain(cause: MessagingError): MessagingError {
-    const what = `message ${this.message.id} to ${describeAddress(this.route.address)}`;
+    const what = `message ${shownId(this.message.id)} to ${describeAddress(this.route.address)}`;
     return new MessagingError(
       "unconfirmed",
       `${what}: an earlier try went unanswered and a later one was refused (${cause.code}); it may or may not be stored. See the cause, and send it again with the same id once that is mended`,
@@ -129,7 +130,7 @@ export class PendingSend implements Expiring {
   giveUp(why: string, codeIfNeverHandedOver: "timeout" | "closed" | "aborted"): void {
     if (this.answered) return;
     this.#answer();
-    const what = `message ${this.message.id} to ${describeAddress(this.route.address)}`;
+    const what = `message ${shownId(this.message.id)} to ${describeAddress(this.route.address)}`;
     this.#reject(
       this.#mayBeStored
         ? new MessagingError(

@@ -6,6 +6,7 @@ import { type BrokerInternals, INTERNALS } from "../../core/broker-internals.ts"
 import { settleWithin } from "../../core/clock.ts";
 import type { Delivery, Handler, HandlerResult, Middleware } from "../../core/delivery.ts";
 import { MessagingError } from "../../core/errors.ts";
+import { shownId } from "../../core/foreign.ts";
 import type { ConsumeOptions } from "../../core/options.ts";
 import { asProblem } from "../../core/start.ts";
 import {
@@ -332,7 +333,7 @@ function handlerIn(scope: MessageScope, { title }: PlannedHandler, broker: Broke
   const { [INTERNALS]: internals } = broker as { readonly [INTERNALS]?: BrokerInternals };
   return (body, delivery) =>
     scope.run(body as never, delivery, (cause) => {
-      const what = `${title}, failed on message ${delivery.id}, and its objects could not be released; see the cause`;
+      const what = `${title}, failed on message ${shownId(delivery.id)}, and its objects could not be released; see the cause`;
       const error = new MessagingError("refused", what, { cause });
       if (internals === undefined) process.emitWarning(error);
       else internals.emit({ type: "notice", error });

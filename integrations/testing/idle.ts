@@ -1,6 +1,7 @@
 import { addressName, describeAddress } from "../../core/address.ts";
 import type { Broker, ConsumerStatus } from "../../core/broker.ts";
 import { MessagingError } from "../../core/errors.ts";
+import { shownId } from "../../core/foreign.ts";
 import { workOf } from "./ledger.ts";
 import type { Recording } from "./recording-adapter.ts";
 import { pause, realNow, type TestClock, turn, VirtualClock } from "./test-clock.ts";
@@ -152,7 +153,7 @@ function held({ recording }: IdleSubject): string[] {
     if (source.kind === "dead-letters") return [];
     const work = workOf(source);
     const handler = running.find((one) => one.id === id && one.source === addressName(work));
-    const where = `message ${id} of ${describeAddress(work)} is in flight`;
+    const where = `message ${shownId(id)} of ${describeAddress(work)} is in flight`;
     return handler === undefined
       ? [`${where}: it waits for a handler, for its next attempt, or to be settled`]
       : [`${where}: its handler still runs (attempt ${handler.attempt})`];
@@ -164,7 +165,7 @@ function waiting({ recording, clock }: IdleSubject, sources: ReadonlySet<string>
   return recording.ledger.waiting().flatMap(({ work, id, dueAt }) => {
     if (dueAt > until || !sources.has(addressName(work))) return [];
     const when = dueAt > now ? `is due in ${Math.ceil(dueAt - now)} ms` : "was not delivered yet";
-    return [`message ${id} of ${describeAddress(work)} ${when}`];
+    return [`message ${shownId(id)} of ${describeAddress(work)} ${when}`];
   });
 }
 

@@ -6,6 +6,7 @@ import { type Clock, type Random, systemRandom } from "../../core/clock.ts";
 import { createBroker } from "../../core/create-broker.ts";
 import type { Queue, Topic } from "../../core/destination.ts";
 import { MessagingError } from "../../core/errors.ts";
+import { shownId } from "../../core/foreign.ts";
 import type { BrokerOptions } from "../../core/options.ts";
 import { Failures, type HandlingFailure, type PlannedFailure, type SendFailure } from "./failures.ts";
 import { type IdleOptions, untilIdle } from "./idle.ts";
@@ -26,7 +27,7 @@ const MOST_LINES = 20;
 function describeDeadLetters(dead: readonly DeadLetterRecord[]): string {
   const lines = dead.slice(0, MOST_LINES).map(({ source, id, reason, attempts, errorClass, error }) => {
     const tried = attempts === 1 ? "1 attempt" : `${attempts} attempts`;
-    return `\n- ${source}: message ${id}, ${reason} after ${tried}: ${errorClass}: ${error}`;
+    return `\n- ${source}: message ${shownId(id)}, ${reason} after ${tried}: ${errorClass}: ${error}`;
   });
   if (dead.length > MOST_LINES) lines.push(`\n- and ${dead.length - MOST_LINES} more`);
   return `${dead.length === 1 ? "1 dead letter" : `${dead.length} dead letters`}, but none was expected:${lines.join("")}`;

@@ -4,6 +4,7 @@ import type { BrokerInternals } from "../../core/broker-internals.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { MessageHeaders } from "../../core/delivery.ts";
 import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../core/errors.ts";
+import { shownId, shownReference } from "../../core/foreign.ts";
 import { DERIVED_ID } from "../../core/message-ids.ts";
 import { decodeCopy, encodeChecked } from "../../core/publish/encode-message.ts";
 import { HEADER, headerBytes, SYSTEM_PREFIX, withHeaders } from "../../core/system-headers.ts";
@@ -120,7 +121,7 @@ export class ReplayAction implements Action {
     } catch (error) {
       if (isRead || !isUnreadable(error)) throw error;
       // A failure of one message: it does not end the run.
-      const text = `${letter.reference}, which dead letter ${letter.id} refers to, cannot be read; see the cause`;
+      const text = `${shownReference(letter.reference)}, which dead letter ${shownId(letter.id)} refers to, cannot be read; see the cause`;
       throw new MessagingError("invalid", text, { cause: error });
     }
   }
@@ -179,7 +180,7 @@ export class ReplayAction implements Action {
 }
 
 function severalEdited({ reference }: DeadLetter, count: number): MessagingError {
-  const text = `${reference} is a batch of ${count} messages, and an edit changes one message; replay the batch without an edit, and edit what fails`;
+  const text = `${shownReference(reference)} is a batch of ${count} messages, and an edit changes one message; replay the batch without an edit, and edit what fails`;
   return new MessagingError("invalid", text);
 }
 

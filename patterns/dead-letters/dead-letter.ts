@@ -12,6 +12,7 @@ import { checkName } from "../../core/checks.ts";
 import type { Codec } from "../../core/codec.ts";
 import type { Destination, Queue, Tombstones, Topic } from "../../core/destination.ts";
 import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../core/errors.ts";
+import { shownReference } from "../../core/foreign.ts";
 import { HEADER, HEADERS_NOT_READ, numberHeader, publishedAt, userHeaders } from "../../core/system-headers.ts";
 
 const LENGTH = 12;
@@ -213,7 +214,10 @@ export class Originals {
     const { adapter } = this.#internals;
     const found = adapter.resolve?.(this.#of, message);
     if (found !== undefined) return found;
-    throw new MessagingError("unsupported", `${adapter.name} cannot read ${reference}, which a dead letter refers to`);
+    throw new MessagingError(
+      "unsupported",
+      `${adapter.name} cannot read ${shownReference(reference)}, which a dead letter refers to`,
+    );
   }
 }
 

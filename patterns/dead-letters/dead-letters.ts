@@ -3,6 +3,7 @@ import { type BrokerInternals, internalsOf } from "../../core/broker-internals.t
 import { checkInteger, checkOptions } from "../../core/checks.ts";
 import type { Queue, Topic } from "../../core/destination.ts";
 import { MessagingError } from "../../core/errors.ts";
+import { shownId } from "../../core/foreign.ts";
 import type { Edit } from "./actions.ts";
 import type {
   Count,
@@ -178,12 +179,12 @@ class SourceDeadLetters implements DeadLetters {
     if (count > 1) {
       throw new MessagingError(
         "conflict",
-        `${where}: ${count} entries have message id "${id}"; pass the id of one entry`,
+        `${where}: ${count} entries have message id "${shownId(id)}"; pass the id of one entry`,
       );
     }
     if (refused[0] !== undefined)
-      throw new MessagingError("invalid", `${where}: entry "${id}" is refused: ${refused[0].why}`);
-    if (count === 0) throw new MessagingError("not-found", `${where}: there is no entry "${id}"`);
+      throw new MessagingError("invalid", `${where}: entry "${shownId(id)}" is refused: ${refused[0].why}`);
+    if (count === 0) throw new MessagingError("not-found", `${where}: there is no entry "${shownId(id)}"`);
     const { edited, failures, error, missed } = await planned.run();
     const [copy] = edited;
     if (copy !== undefined) return { id: copy.id, editedFrom: copy.from };
@@ -191,7 +192,7 @@ class SourceDeadLetters implements DeadLetters {
     if (failure !== undefined) throw failure;
     const [gone] = missed;
     const why = gone === undefined ? "the edit returned undefined" : GONE[gone.why];
-    throw new MessagingError("not-found", `${where}: entry "${id}" was not edited: ${why}`);
+    throw new MessagingError("not-found", `${where}: entry "${shownId(id)}" was not edited: ${why}`);
   }
 
   #where(verb: string): string {

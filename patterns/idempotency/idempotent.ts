@@ -9,7 +9,7 @@ import {
   postpone,
 } from "../../core/delivery.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
-import { observe, unawaited } from "../../core/foreign.ts";
+import { observe, shownId, unawaited } from "../../core/foreign.ts";
 import { backoffMs } from "../../core/retry-policy.ts";
 import { ask, Cleaning, cleanSettings, type StoreAnswer, spareMs, storableText } from "../../core/stores.ts";
 import type { ClaimResult, IdempotencyStore } from "./store.ts";
@@ -260,7 +260,7 @@ class Claim {
 
   #lose(why: string): void {
     const { destination, id } = this.#delivery;
-    const what = `the claim on message ${id} of ${destination} was lost: ${why}`;
+    const what = `the claim on message ${shownId(id)} of ${destination} was lost: ${why}`;
     const error = new MessagingError("timeout", `${what}; another consumer may handle it too`);
     this.#over = true;
     this.#delivery.lose(error);

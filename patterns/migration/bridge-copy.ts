@@ -11,6 +11,7 @@ import type { BrokerInternals } from "../../core/broker-internals.ts";
 import { LONGEST_MS } from "../../core/checks.ts";
 import type { Timer } from "../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { shownId, shownReference } from "../../core/foreign.ts";
 import {
   HEADER,
   headerBytes,
@@ -54,17 +55,17 @@ export class BridgeOriginals {
 
   async #resolve(of: DeadLettersAddress, letter: IncomingMessage): Promise<readonly IncomingMessage[]> {
     const { adapter } = this.#from;
-    const where = letter.headers[HEADER.deadReference];
+    const where = shownReference(letter.headers[HEADER.deadReference]);
     const found = await adapter.resolve?.(of, letter).catch((cause: unknown) => {
       if (!isMessagingError(cause, "not-found")) throw cause;
       // A failure of one message: it does not end the bridge.
-      const text = `${where} has no message ${letter.id} any more, which a dead letter refers to; discard the dead letter`;
+      const text = `${where} has no message ${shownId(letter.id)} any more, which a dead letter refers to; discard the dead letter`;
       throw new MessagingError("invalid", text, { cause });
     });
     if (found !== undefined) return found;
     throw new MessagingError(
       "unsupported",
-      `${adapter.name} cannot read ${where}, which dead letter ${letter.id} refers to`,
+      `${adapter.name} cannot read ${where}, which dead letter ${shownId(letter.id)} refers to`,
     );
   }
 }
@@ -85,7 +86,10 @@ export function movedCopy(incoming: IncomingMessage, to: BrokerInternals, priori
   const delayMs = Math.min(Math.max((timeHeader(incoming.headers, HEADER.dueAt) ?? now) - now, 0), LONGEST_MS);
   const { maxMs } = capabilities.delay;
   if (delayMs > 0 && capabilities.delay.support === "unsupported") {
-    throw new MessagingError("unsupported", `message ${id} has a delay, and ${name} has none; move it when it is due`);
+    throw new MessagingError(
+      "unsupported",
+      `message ${shownId(id)} has a delay, and ${name} has none; move it when it is due`,
+    );
   }
   const headers = withHeaders(incoming.headers, {
     // Also lets a broker with deduplication tell the copy from its own earlier message.
@@ -125,7 +129,7 @@ function refuseLarge({ id, body, headers }: IncomingMessage, { adapter }: Broker
   const count = Object.keys(own).length;
   const bytes = headerBytes(own);
   if (body.length <= maxMessageBytes && count <= maxHeaders && bytes <= maxHeaderBytes) return;
-  const has = `message ${id} has a body of ${body.length} bytes and ${count} headers of ${bytes} bytes`;
+  const has = `message ${shownId(id)} has a body of ${body.length} bytes and ${count} headers of ${bytes} bytes`;
   const takes = `${adapter.name} takes ${maxMessageBytes}, ${maxHeaders} and ${maxHeaderBytes}`;
   throw new MessagingError("too-large", `${has}, and ${takes}; it stays where it is: consume it there`);
 }

@@ -3,6 +3,7 @@ import type { BrokerInternals } from "../../core/broker-internals.ts";
 import { type Clock, type Timer, within } from "../../core/clock.ts";
 import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../core/errors.ts";
 import { Fifo } from "../../core/fifo.ts";
+import { shownId } from "../../core/foreign.ts";
 import { backoffMs } from "../../core/retry-policy.ts";
 import { BridgeOriginals, BridgeReceiver, isReference, movedCopy } from "./bridge-copy.ts";
 import type { BridgeEnds, LeftMessage } from "./bridge-ends.ts";
@@ -318,7 +319,7 @@ export class BridgeRun {
   #failed(held: InFlightMessage, cause: unknown): void {
     this.#sending--;
     const { ends, failed, from } = this.#parts;
-    const what = `message ${held.message.id} could not be moved`;
+    const what = `message ${shownId(held.message.id)} could not be moved`;
     const error = isMessagingError(cause) ? cause : new MessagingError("unconfirmed", what, { cause });
     if (error.code === "unroutable" && ends.discardUnroutable) {
       this.#sending++;

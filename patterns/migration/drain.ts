@@ -5,6 +5,7 @@ import { type BrokerInternals, internalsOf } from "../../core/broker-internals.t
 import { type Clock, pause } from "../../core/clock.ts";
 import type { Destination } from "../../core/destination.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { shownId } from "../../core/foreign.ts";
 import { Emptiness, pacedBridge, type Reading } from "./bridge.ts";
 import type { Bridge, BridgeContent, BridgeStatus } from "./bridge-ends.ts";
 import { SharedPace } from "./bridge-run.ts";
@@ -198,7 +199,7 @@ export class Leftovers {
     const cause = error ?? first?.error;
     const what =
       error === undefined
-        ? `${left} messages of ${source} are refused by the other broker, such as ${first?.id}`
+        ? `${left} messages of ${source} are refused by the other broker, such as ${shownId(first?.id ?? "")}`
         : `${source} cannot be moved`;
     throw new MessagingError(cause?.code ?? "refused", `${what}; see the cause. They stay on this broker`, { cause });
   }

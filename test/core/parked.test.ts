@@ -186,3 +186,22 @@ describe("a dead letter that nothing takes", () => {
     await finish(broker.stop());
   });
 });
+
+it("shows the id that a sender chose on one line, and cut", async () => {
+  const { broker, refuse, opened, until, finish, eventsOf } = refusingWorld();
+  const consumer = broker.consume(work, rejected);
+  await finish(broker.start());
+  refuse("dead-letters", "unauthorized");
+  const id = `m\n\u001b[31m${"z".repeat(100_000)}`;
+  opened().sink.deliver([incoming(id)]);
+  await until("it to be parked", () => consumer.status().parked === 1);
+  const [event] = eventsOf("parked");
+  // The id itself is data, and stays whole.
+  expect(event).toMatchObject({ id, error: { message: expect.stringContaining("message m??[31mzzz") } });
+  for (const shown of [event, ...eventsOf("stalled")]) {
+    const { message } = (shown as { readonly error: Error }).error;
+    expect(message.length).toBeLessThan(600);
+    expect(message).not.toMatch(/\p{Cc}/u);
+  }
+  await finish(broker.stop());
+});

@@ -65,3 +65,13 @@ test("members are private by #, and nothing is left for later", () => {
   );
   expect(marks.map(({ path }) => path)).toEqual([]);
 });
+
+test("errors show the ids that senders chose on one line, and cut", () => {
+  // The command cleans all that it prints, and prints ids whole, to be copied.
+  const sources = sourcesIn("core", "adapters", "patterns", "integrations");
+  const raw = /\b(message|letter|entry) "?\$\{(?!shownId\()[\w.?]*\bid\}/;
+  const lines = sources.flatMap(({ path, text }) =>
+    text.split("\n").flatMap((line) => (raw.test(line) ? [`${path}: ${line.trim()}`] : [])),
+  );
+  expect(lines).toEqual([]);
+});

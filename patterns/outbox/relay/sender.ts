@@ -2,6 +2,7 @@ import type { OutgoingMessage } from "../../../core/adapter.ts";
 import type { Capabilities } from "../../../core/capabilities.ts";
 import type { Clock } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError, type MessagingErrorCode } from "../../../core/errors.ts";
+import { shownId } from "../../../core/foreign.ts";
 import type { Retry } from "../../../core/retry-policy.ts";
 import type { RelaySettings, RelayStall, RelayStallCause } from "../relay-options.ts";
 import type { OutboxError, OutboxRow, OutboxSettlement } from "../store.ts";
@@ -139,7 +140,9 @@ export class Sender {
     const { row } = claimed;
     const error = isMessagingError(cause)
       ? cause
-      : new MessagingError("unconfirmed", `message ${row.id}: the send failed with an unknown error`, { cause });
+      : new MessagingError("unconfirmed", `message ${shownId(row.id)}: the send failed with an unknown error`, {
+          cause,
+        });
     if (row.discardUnroutable && error.code === "unroutable") {
       this.#counts.sent++;
       this.#settle(claim, { position: row.position, outcome: "sent" });
@@ -215,7 +218,7 @@ export class Sender {
 function unremoved({ id, position }: OutboxRow): MessagingError {
   return new MessagingError(
     "conflict",
-    `message ${id} was sent, but its row ${position} is still in the outbox: the database accepted the settlement and changed nothing. Look for a trigger or a policy that keeps rows from being removed, drop it, and discard the row`,
+    `message ${shownId(id)} was sent, but its row ${position} is still in the outbox: the database accepted the settlement and changed nothing. Look for a trigger or a policy that keeps rows from being removed, drop it, and discard the row`,
   );
 }
 
