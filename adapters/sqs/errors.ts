@@ -182,8 +182,7 @@ export function asMessagingError(what: string, error: unknown): MessagingError {
 
 /** The result of all messages of a failed request; undefined if it may differ between messages. */
 export function requestResult(where: string, error: unknown, count: number): SendResult | undefined {
-  const known = isMissing(error) || isUnauthorized(error);
-  if (!known) {
+  if (!isUnauthorized(error)) {
     if (!isRefusal(error)) return { status: "unknown", cause: asCause(error) };
     if (count > 1) return undefined;
   }

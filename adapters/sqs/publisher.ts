@@ -37,8 +37,8 @@ const ALONE: Answer = Object.freeze({ Successful: [{ Id: "0" }] });
 interface PublisherEvents {
   /** AWS did not answer. */
   unanswered(cause: unknown): void;
-  /** The destination is gone. Resolves with whether it exists again. */
-  missing(address: Address): Promise<boolean>;
+  /** The destination is gone, or is still not found. Resolves with why; undefined if it exists again. */
+  missing(address: Address, wasKnown: boolean): Promise<MessagingError | undefined>;
 }
 
 /** Sends batches, and reports the result of each message. */
@@ -65,7 +65,11 @@ export class Publisher {
     try {
       resource ??= await this.#registry.find(to);
     } catch (error) {
-      const result = lookupResult(asMessagingError(`sending to ${describeAddress(to)}`, error));
+      let failure: MessagingError | undefined = asMessagingError(`sending to ${describeAddress(to)}`, error);
+      const cause = failure;
+      // It may be under way to be created again.
+      if (failure.code === "not-found") failure = await this.#events.missing(to, false);
+      const result: SendResult = failure === undefined ? { status: "unknown", cause } : lookupResult(failure);
       for (const index of batch.keys()) report(index, result);
       return;
     }
@@ -135,11 +139,14 @@ export class Publisher {
     report: SendReport,
     error: unknown,
   ): Promise<void> {
-    if (isMissing(error)) this.#registry.forget(to);
-    const exists = isMissing(error) && (await this.#events.missing(to));
-    const result: SendResult | undefined = exists
-      ? { status: "unknown", cause: asCause(error) }
-      : requestResult(`sending to ${describeAddress(to)}`, error, entries.length);
+    let result: SendResult | undefined;
+    if (isMissing(error)) {
+      this.#registry.forget(to);
+      const failure = await this.#events.missing(to, true);
+      result = failure === undefined ? { status: "unknown", cause: asCause(error) } : lookupResult(failure);
+    } else {
+      result = requestResult(`sending to ${describeAddress(to)}`, error, entries.length);
+    }
     if (result === undefined) {
       // One of them is wrong, and AWS does not say which.
       for (const entry of entries) void this.#request(to, resource, [entry], report);

@@ -27,8 +27,8 @@ interface QuarantineLogDependencies {
   readonly requestTimeoutMs: number;
   /** The URL of the queue. */
   find(): Promise<string>;
-  /** The queue is gone. Resolves with whether it exists again. */
-  missing(): Promise<boolean>;
+  /** The queue is gone. Resolves with why; undefined if it exists again. */
+  missing(): Promise<MessagingError | undefined>;
   unanswered(cause: unknown): void;
 }
 
@@ -168,7 +168,7 @@ export class SqsQuarantineLog implements QuarantineLog {
         return await send(await find());
       } catch (error) {
         const gone = isMissing(error) || isMessagingError(error, "not-found");
-        if (!gone || !(await missing())) throw error;
+        if (!gone || (await missing()) !== undefined) throw error;
         return await send(await find());
       }
     } catch (error) {

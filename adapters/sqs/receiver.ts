@@ -83,6 +83,10 @@ class Stalls {
     return [...this.#causes.keys()].some((reason) => !POLLS_CONTINUE.includes(reason));
   }
 
+  has(reason: StallReason): boolean {
+    return this.#causes.has(reason);
+  }
+
   stalled(reason: StallReason, cause: MessagingError): void {
     const before = this.#causes.get(reason);
     this.#causes.set(reason, cause);
@@ -143,8 +147,8 @@ interface ReceiverDependencies {
   readonly decode?: (message: Message) => Omit<IncomingMessage<Message>, "token">;
   /** Whether a message matches the subscription's filter. */
   readonly wanted?: (message: IncomingMessage<Message>) => boolean;
-  /** The queue is gone. Resolves when it exists again, or when the search for it ends. */
-  missing(): Promise<unknown>;
+  /** The queue is gone. Resolves with why; undefined if it exists again. */
+  missing(): Promise<MessagingError | undefined>;
   unanswered(cause: unknown): void;
   /** Why polls may return nothing although there are messages; undefined if no reason is known. */
   congested(): Promise<MessagingError | undefined>;
@@ -315,11 +319,17 @@ export class SqsReceiver implements Receiver {
 
   async #failed(error: unknown): Promise<void> {
     if (this.#closing !== undefined) return;
-    this.#stalls.stalled("poll", asMessagingError(`receiving from ${this.#dependencies.where}`, error));
+    const missing = isMissing(error);
+    // Another reason, such as that a queue of the other kind took its place, says more.
+    if (!missing || !this.#stalls.has("poll")) {
+      this.#stalls.stalled("poll", asMessagingError(`receiving from ${this.#dependencies.where}`, error));
+    }
     if (isUnanswered(error)) this.#dependencies.unanswered(error);
     const wait = backoffMs(++this.#failures, RETRY);
     this.#wanted = 1;
-    if (isMissing(error)) await this.#dependencies.missing();
+    const why = missing ? await this.#dependencies.missing() : undefined;
+    if (this.#closing !== undefined) return;
+    if (why !== undefined && why.code !== "not-found") this.#stalls.stalled("poll", why);
     this.#pumpAfter(wait);
   }
 

@@ -47,6 +47,8 @@ export class Registry {
   readonly #clients: Clients;
   readonly #prefix: string;
   readonly #known = new Map<string, AwsResource>();
+  /** Whether each is FIFO. Kept when the resource is gone. */
+  readonly #fifo = new Map<string, boolean>();
   readonly #lookups = new Map<string, Promise<AwsResource>>();
   /** The listing of topics that is in progress; concurrent calls share it. */
   #listing: Promise<ReadonlyMap<string, string>> | undefined;
@@ -66,14 +68,19 @@ export class Registry {
   }
 
   learn(address: Address, resource: AwsResource): void {
-    this.#known.set(keyOf(address, this.name(address)), resource);
+    const key = keyOf(address, this.name(address));
+    this.#known.set(key, resource);
+    this.#fifo.set(key, resource.fifo);
   }
 
   forget(address: Address): void {
     this.#known.delete(keyOf(address, this.name(address)));
   }
 
-  /** Finds a queue or topic. Rejects with `not-found` if there is none, and with `conflict` if both kinds exist. */
+  /**
+   * Finds a queue or topic. Rejects with `not-found` if there is none, and with `conflict` if only the other kind than
+   * before exists, or both and none was found before: publishers and consumers must not use different queues.
+   */
   find(address: Address): Promise<AwsResource> {
     const key = keyOf(address, this.name(address));
     const known = this.#known.get(key);
@@ -89,14 +96,16 @@ export class Registry {
   async #lookUp(address: Address): Promise<AwsResource> {
     const name = this.name(address);
     const resources = address.kind === "topic" ? await this.topics(address) : await this.#queues(address, name);
-    const [resource, other] = resources;
-    if (other !== undefined) {
+    const before = this.#fifo.get(keyOf(address, name));
+    const resource = resources.find(({ fifo }) => fifo === before) ?? resources[0];
+    if (resources.length > 1 && before === undefined) {
       throw new MessagingError(
         "conflict",
         `${describeAddress(address)} exists twice, as "${name}" and "${name}${FIFO}"; delete the unused one, or declare it in this process`,
       );
     }
     if (resource === undefined) throw this.notFound(address);
+    if (before !== undefined && before !== resource.fifo) throw otherKind(address, name, resource);
     this.learn(address, resource);
     return resource;
   }
@@ -164,6 +173,15 @@ export class Registry {
     }
     return arns;
   }
+}
+
+function otherKind(address: Address, name: string, { kind, fifo }: AwsResource): MessagingError {
+  const [now, before] = fifo ? [`${name}${FIFO}`, name] : [name, `${name}${FIFO}`];
+  const next = `delete "${now}" and create "${before}" again, or restart all processes that use it`;
+  return new MessagingError(
+    "conflict",
+    `${describeAddress(address)} was the ${kind} "${before}" when this process found it, and now only "${now}" exists; ${next}`,
+  );
 }
 
 function keyOf(address: Address, name: string): string {

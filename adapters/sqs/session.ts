@@ -67,9 +67,9 @@ export class Session {
   /** Everything that was created without a problem; it may be recreated. */
   readonly #created = new DeclaredTopology();
   /** Checks for missing topics that messages were sent to, by name. */
-  readonly #topicChecks = new Map<string, Promise<boolean>>();
+  readonly #topicChecks = new Map<string, Promise<MessagingError | undefined>>();
   #mode: Topology["mode"] = "none";
-  #declaring: Promise<boolean> | undefined;
+  #declaring: Promise<MessagingError | undefined> | undefined;
   #down = false;
   #closed = false;
   #probe: NodeJS.Timeout | undefined;
@@ -81,7 +81,7 @@ export class Session {
     this.#registry = new Registry(this.clients, settings.namePrefix);
     this.#publisher = new Publisher(this.clients, this.#registry, {
       unanswered: (cause) => this.#unanswered(cause),
-      missing: (address) => this.#missing(address),
+      missing: (address, wasKnown) => this.#missing(address, wasKnown),
     });
     this.#keeper = new TopologyKeeper(this.clients, this.#registry, settings, (error) => this.#signals.notice(error));
     this.#subscriptions = new SubscriptionWatch({
@@ -243,24 +243,37 @@ export class Session {
     return log;
   }
 
-  /** A resource was deleted during use: recreates it if allowed. Resolves with whether it exists. */
-  async #missing(address: Address): Promise<boolean> {
+  /**
+   * A resource was deleted during use: recreates it if allowed, and calls share that. Resolves with why it does not
+   * exist; undefined if it does. Never rejects.
+   */
+  async #missing(address: Address, wasKnown = true): Promise<MessagingError | undefined> {
     const topology = restorable(this.#created.topology);
-    if (this.#closed) return false;
-    if (declares(topology, address)) return this.#declareOnce(() => this.#restore(topology, address));
-    return declares(this.#created.topology, address) ? this.#isBack(address) : false;
+    const missing = this.#registry.notFound(address);
+    if (this.#closed) return missing;
+    if (declares(topology, address)) {
+      const problem = await this.#declareOnce(() => this.#restore(topology, address));
+      // The problem may be of another resource.
+      return this.#registry.known(address) === undefined ? problem : undefined;
+    }
+    if (!declares(this.#created.topology, address)) {
+      const problem = wasKnown ? await this.#lookUp(address) : missing;
+      return problem?.code === "conflict" ? problem : missing;
+    }
+    // A topic that was reported already needs no second look: each publish looks for it.
+    return wasKnown || this.#topicChecks.has(describeAddress(address)) ? this.#isBack(address) : missing;
   }
 
-  #declareOnce(declare: () => Promise<boolean>): Promise<boolean> {
+  #declareOnce(declare: () => Promise<MessagingError | undefined>): Promise<MessagingError | undefined> {
     this.#declaring ??= declare().finally(() => {
       this.#declaring = undefined;
     });
     return this.#declaring;
   }
 
-  async #restore(topology: Topology, address: Address): Promise<boolean> {
-    if (await this.#reappears(address)) return true;
-    if (this.#closed) return false;
+  async #restore(topology: Topology, address: Address): Promise<MessagingError | undefined> {
+    const missing = await this.#reappears(address);
+    if (missing?.code !== "not-found" || this.#closed) return missing;
     const gone = `${describeAddress(address)} was deleted; recreating it`;
     const others =
       "with the subscriptions of this process. Consumers of other processes declare theirs within about a minute; events published until then do not reach them";
@@ -268,38 +281,49 @@ export class Session {
     return this.#declareAgain(topology);
   }
 
-  /** Whether a topic that this process only publishes to exists again. */
-  #isBack(topic: Address): Promise<boolean> {
+  /** Waits for a topic that this process only publishes to. */
+  #isBack(topic: Address): Promise<MessagingError | undefined> {
     const name = describeAddress(topic);
     const check = this.#topicChecks.get(name) ?? this.#checkTopic(topic).finally(() => this.#topicChecks.delete(name));
     this.#topicChecks.set(name, check);
     return check;
   }
 
-  async #checkTopic(topic: Address): Promise<boolean> {
-    if (await this.#reappears(topic)) return true;
-    if (this.#closed) return false;
+  async #checkTopic(topic: Address): Promise<MessagingError | undefined> {
+    const missing = await this.#reappears(topic);
+    if (missing?.code !== "not-found" || this.#closed) return missing;
     const gone = `${describeAddress(topic)} was deleted, with all its subscriptions`;
     const why =
       "SNS would confirm events to a new topic, and no subscription would get them. So this process does not recreate it, and events are refused";
     const next = "its consumers declare it again within about a minute; if none runs, start one";
-    this.#signals.notice(new MessagingError("not-found", `${gone}. ${why}; ${next}`));
-    return false;
+    const error = new MessagingError("not-found", `${gone}. ${why}; ${next}`);
+    this.#signals.notice(error);
+    return error;
   }
 
   /**
-   * Whether it exists after all. AWS may report a queue as missing for a moment, and so does a server that starts
+   * Waits whether it exists after all. Resolves with why it does not; undefined if it does. AWS may report a queue as missing for a moment, and so does a server that starts
    * before it has loaded its queues. A queue that is created in that moment would be replaced, with all its messages.
    */
-  #reappears(address: Address): Promise<boolean> {
-    const check = (): Promise<boolean> => {
-      this.#registry.forget(address);
-      return this.#registry.find(address).then(
-        () => true,
-        () => false,
-      );
+  async #reappears(address: Address): Promise<MessagingError | undefined> {
+    let missing: MessagingError | undefined = this.#registry.notFound(address);
+    const check = async (): Promise<boolean> => {
+      missing = await this.#lookUp(address);
+      return missing === undefined || missing.code === "conflict";
     };
-    return reappears(check, () => this.#closed);
+    await reappears(check, () => this.#closed);
+    return missing;
+  }
+
+  /** Resolves with why it is not found; undefined if it is. */
+  async #lookUp(address: Address): Promise<MessagingError | undefined> {
+    this.#registry.forget(address);
+    try {
+      await this.#registry.find(address);
+      return undefined;
+    } catch (error) {
+      return asMessagingError(`looking for ${describeAddress(address)}`, error);
+    }
   }
 
   async #resubscribe(address: SubscriptionAddress): Promise<void> {
@@ -311,15 +335,15 @@ export class Session {
     await this.#declareOnce(() => this.#declareAgain(topology));
   }
 
-  /** Resolves with whether everything exists. */
-  async #declareAgain(topology: Topology): Promise<boolean> {
+  /** Resolves with why not everything exists; undefined if it does. */
+  async #declareAgain(topology: Topology): Promise<MessagingError | undefined> {
     try {
       const problems = await this.#keeper.declare(topology);
       for (const problem of problems) if (!this.#closed) this.#signals.notice(problem);
-      return problems.length === 0;
+      return problems[0];
     } catch (error) {
       this.#unanswered(error);
-      return false;
+      return asMessagingError("declaring again what is missing", error);
     }
   }
 

@@ -1,10 +1,11 @@
 import { inspect } from "node:util";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import type { SendResult, Topology } from "../../core/adapter.ts";
 import { HEADER } from "../../core/system-headers.ts";
-import { CREDENTIALS, eventually, ORDERS, opened, send } from "./opened.ts";
+import { CREDENTIALS, eventually, ORDERS, opened, receiving, send } from "./opened.ts";
 import { headersOf, outgoing } from "./outgoing.ts";
-import { entriesOf } from "./scripted-aws.ts";
+import { ScriptedAccount } from "./scripted-account.ts";
+import { entriesOf, type Input, type Script } from "./scripted-aws.ts";
 
 const CREATE: Topology = {
   mode: "create",
@@ -176,6 +177,76 @@ describe("sending to SQS", () => {
     expect(errors[0]).toMatchObject({ code: "not-found", message: expect.stringMatching(/"orders" was deleted/) });
     expect(statuses(await send(adapter, messages(2)))).toEqual(["confirmed", "confirmed"]);
   });
+});
+
+/** A queue on an account that says of a queue that is gone that it is gone. */
+async function usedQueue(mode: "create" | "none") {
+  const { aws, adapter, errors } = await opened();
+  const existing = new ScriptedAccount(aws);
+  const onQueue = (script: Script) => (input: Input) =>
+    existing.queues.has(String(input.QueueUrl).split("/").at(-1) ?? "")
+      ? script(input)
+      : ({ error: "QueueDoesNotExist" } as const);
+  aws.on(
+    "SendMessage",
+    onQueue(() => ({ output: { MessageId: "aws-id" } })),
+  );
+  aws.on(
+    "ReceiveMessage",
+    onQueue(async () => {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      return { output: {} };
+    }),
+  );
+  if (mode === "none") for (const name of ["orders", "orders_-dlq"]) existing.queues.set(name, {});
+  else expect(await adapter.declare(CREATE)).toEqual([]);
+  expect(statuses(await send(adapter, messages(1)))).toEqual(["confirmed"]);
+  const { inbox } = await receiving(adapter);
+  await eventually(() => aws.inputs("ReceiveMessage").length > 0);
+  return { aws, adapter, errors, existing, inbox };
+}
+
+test.for(["create", "none"] as const)(
+  "a queue that one of the other kind replaced is used by nobody, until it is back (%s)",
+  async (mode) => {
+    const { adapter, existing, inbox } = await usedQueue(mode);
+    existing.queues.delete("orders");
+    existing.queues.set("orders.fifo", {});
+    const [result] = await send(adapter, messages(1));
+    expect(result).toMatchObject({
+      status: "rejected",
+      error: {
+        code: "conflict",
+        message:
+          'queue "orders" was the queue "orders" when this process found it, and now only "orders.fifo" exists; delete "orders.fifo" and create "orders" again, or restart all processes that use it',
+      },
+    });
+    await eventually(() => inbox.causes.at(-1)?.code === "conflict");
+    existing.queues.delete("orders.fifo");
+    existing.queues.set("orders", {});
+    await eventually(() => inbox.said.at(-1) === "flowing");
+    await vi.waitUntil(async () => statuses(await send(adapter, messages(1)))[0] === "confirmed", 30_000);
+  },
+);
+
+test("sends to a queue that is created again wait for it, and so do later ones", async () => {
+  const { aws, adapter, existing, errors } = await usedQueue("create");
+  const gate = Promise.withResolvers<void>();
+  aws.on("CreateQueue", async ({ QueueName }) => {
+    await gate.promise;
+    existing.queues.set(String(QueueName), {});
+    return { output: { QueueUrl: `${aws.url}/000000000000/${QueueName}` } };
+  });
+  existing.queues.delete("orders");
+  const first = send(adapter, messages(1));
+  await eventually(() => errors.some(({ message }) => message.includes("recreating it")));
+  const lookups = aws.inputs("GetQueueUrl").length;
+  const later = send(adapter, messages(1));
+  await eventually(() => aws.inputs("GetQueueUrl").length > lookups);
+  gate.resolve();
+  // The engine sends them again.
+  expect(statuses([...(await first), ...(await later)])).toEqual(["unknown", "unknown"]);
+  expect(statuses(await send(adapter, messages(1)))).toEqual(["confirmed"]);
 });
 
 describe("the connection to SQS", () => {
