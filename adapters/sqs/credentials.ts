@@ -1,6 +1,7 @@
 import type { SQSClient } from "@aws-sdk/client-sqs";
 import { settleWithin } from "../../core/clock.ts";
 import { thrownClass, thrownText } from "../../core/foreign.ts";
+import { secretForms } from "../../core/secret-forms.ts";
 import { type AwsCredentials, flawOf, KEYS, type SqsOptions } from "./options.ts";
 
 /** The credentials function returned none. The message contains nothing that it threw or returned. */
@@ -94,37 +95,33 @@ const MAX_CREDENTIALS = 3;
 /** Longer answers are cut. */
 const MAX_TEXT = 3_000;
 
-/** Masks known texts, and pieces of them. */
-class Mask {
-  readonly #short: readonly string[];
-  readonly #pieces = new Set<string>();
-
-  constructor(texts: readonly string[]) {
-    this.#short = texts.filter((text) => text.length >= MIN_LENGTH && text.length < PIECE);
-    for (const text of texts) {
-      for (let at = 0; at + PIECE <= text.length; at++) this.#pieces.add(text.slice(at, at + PIECE));
+/** Masks these texts, and pieces of them, in an answer. Looks for the few pieces of the answer in the many of the texts. */
+function masked(answer: string, texts: readonly string[]): string {
+  const short = texts.filter(({ length }) => length >= MIN_LENGTH && length < PIECE);
+  const text = short.reduce((left, one) => left.replaceAll(one, MASK), answer);
+  const pieces = new Set(piecesOf(text));
+  const hidden = new Set<string>();
+  for (const one of texts) for (const piece of piecesOf(one)) if (pieces.has(piece)) hidden.add(piece);
+  let shown = "";
+  let hiddenTo = 0;
+  for (let at = 0; at < text.length; at++) {
+    if (hidden.has(text.slice(at, at + PIECE))) {
+      if (at >= hiddenTo) shown += MASK;
+      hiddenTo = at + PIECE;
     }
+    if (at >= hiddenTo) shown += text.charAt(at);
   }
+  return shown;
+}
 
-  hide(given: string): string {
-    const text = this.#short.reduce((left, one) => left.replaceAll(one, MASK), given);
-    let shown = "";
-    let hiddenTo = 0;
-    for (let at = 0; at < text.length; at++) {
-      if (this.#pieces.has(text.slice(at, at + PIECE))) {
-        if (at >= hiddenTo) shown += MASK;
-        hiddenTo = at + PIECE;
-      }
-      if (at >= hiddenTo) shown += text.charAt(at);
-    }
-    return shown;
-  }
+function* piecesOf(text: string): Generator<string> {
+  for (let at = 0; at + PIECE <= text.length; at++) yield text.slice(at, at + PIECE);
 }
 
 /** The credentials of requests, which are masked in answers that repeat them. */
 export class OwnSecrets {
   #known: readonly AwsCredentials[] = [];
-  #mask: Mask | undefined;
+  #forms: readonly string[] | undefined;
 
   learn(credentials: AwsCredentials): void {
     const { accessKeyId: id, secretAccessKey: key, sessionToken: token } = credentials;
@@ -134,21 +131,15 @@ export class OwnSecrets {
     );
     if (isKnown) return;
     this.#known = [...this.#known, credentials].slice(-MAX_CREDENTIALS);
-    this.#mask = undefined;
+    this.#forms = undefined;
   }
 
   /** Returns the text without secrets, cut to a maximum. */
   hide(text: string): string {
-    this.#mask ??= new Mask(
-      this.#known.flatMap(({ accessKeyId, secretAccessKey, sessionToken = "" }) =>
-        [accessKeyId, secretAccessKey, sessionToken].flatMap((secret) => [
-          secret,
-          encodeURIComponent(secret.toWellFormed()),
-          Buffer.from(secret).toString("base64").replace(/=+$/, ""),
-        ]),
-      ),
+    this.#forms ??= this.#known.flatMap(({ accessKeyId, secretAccessKey, sessionToken = "" }) =>
+      [accessKeyId, secretAccessKey, sessionToken].flatMap((secret) => secretForms(secret)),
     );
-    return this.#mask.hide(text.slice(0, MAX_TEXT));
+    return masked(text.slice(0, MAX_TEXT), this.#forms);
   }
 }
 
@@ -161,6 +152,8 @@ const MIN_LENGTH_OF: Readonly<Record<string, number>> = {
 };
 /** The most characters of each body. Texts that are shown are shorter. */
 const MAX_SENT = 4_096;
+/** The most characters of each body that are looked for in other encodings, which cost more. */
+const MAX_ENCODED = 512;
 
 /** The property of an error with the request's content: a function, so that nothing prints it with the error. */
 const SENT = Symbol("sent");
@@ -174,10 +167,12 @@ function sentWith(error: object): unknown {
   return (error as { readonly [SENT]?: () => unknown })[SENT]?.();
 }
 
-/** Returns a text of an answer with the request's bodies and headers masked. */
+/** Returns a text of an answer with the request's bodies and headers masked, also as in a URL, in JSON and in base64. */
 export function withoutSent(error: object, text: string): string {
   const sent = sentWith(error);
-  return sent === undefined ? text : new Mask([...textsOf(sent)]).hide(text);
+  if (sent === undefined) return text;
+  const forms = [...textsOf(sent)].flatMap((one) => [one, ...secretForms(one.slice(0, MAX_ENCODED))]);
+  return masked(text, forms);
 }
 
 /** Whether the code in an answer is a body that was sent. */

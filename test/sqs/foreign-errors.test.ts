@@ -5,6 +5,7 @@ import type { SendResult } from "../../core/adapter.ts";
 import type { MessagingError } from "../../core/errors.ts";
 import { brings, CREDENTIALS, eventually, holding, ORDERS, opened, send, unopened } from "./opened.ts";
 import { outgoing } from "./outgoing.ts";
+import { ScriptedAccount } from "./scripted-account.ts";
 import { type Answer, entriesOf } from "./scripted-aws.ts";
 
 const BODY = '{"secret":"canary-body"}';
@@ -213,6 +214,43 @@ describe.for(SHAPES.flatMap((body) => [400, 503].map((status) => ({ status, raw:
     });
   },
 );
+
+test.for<readonly [form: string, written: (body: string) => string]>([
+  ["in a URL", encodeURIComponent],
+  ["in a form", (body) => encodeURIComponent(body).replaceAll("%20", "+")],
+  ["in base64", (body) => Buffer.from(body).toString("base64")],
+  ["in base64, in a longer text", (body) => Buffer.from(`Message=${body}`).toString("base64url")],
+  ["in JSON", (body) => JSON.stringify(body).slice(1)],
+])("a body that a refusal repeats %s is masked", async ([, written]) => {
+  const { aws, adapter } = await opened();
+  const existing = new ScriptedAccount(aws);
+  existing.topics.set("placed", {});
+  existing.queues.set("orders", {});
+  for (const body of ["canary: 1, and more", "ü canary ü"]) {
+    const message = `bad message ${written(body)}`;
+    for (const action of ["SendMessage", "PublishBatch"]) aws.on(action, () => ({ error: "Weird", message }));
+    aws.on("SendMessageBatch", (input) => ({
+      output: {
+        Failed: entriesOf(input).map(({ Id }) => ({ Id, Code: "Weird", SenderFault: true, Message: message })),
+      },
+    }));
+    const one = outgoing({ body: Buffer.from(body) });
+    const results = [
+      ...(await send(adapter, [one])),
+      ...(await send(adapter, [one, one])),
+      ...(await send(adapter, [one], { kind: "topic", name: "placed" })),
+    ];
+    for (const result of results) {
+      expect(result).toMatchObject({ status: "rejected", error: { cause: { name: "Weird" } } });
+      const { cause } = errorOf(result) as { readonly cause: Error };
+      expect(cause.message).toContain("***");
+      for (let at = 0; at + 12 <= written(body).length; at++) {
+        expect(cause.message).not.toContain(written(body).slice(at, at + 12));
+      }
+    }
+    expectNoSecret(results);
+  }
+});
 
 test("a start that is refused in another form than AWS's is unauthorized", async () => {
   const { aws, adapter } = await unopened();
