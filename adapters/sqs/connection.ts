@@ -47,6 +47,11 @@ const CHECKS: Readonly<Record<string, Check>> = {
     isListOf(Topics, ({ TopicArn }) => isTextIfAny(TopicArn)) && isTextIfAny(NextToken),
   ListSubscriptionsByTopicCommand: ({ Subscriptions, NextToken }) =>
     isListOf(Subscriptions, ({ SubscriptionArn }) => isTextIfAny(SubscriptionArn)) && isTextIfAny(NextToken),
+  ListQueuesCommand: ({ QueueUrls, NextToken }) =>
+    (QueueUrls === undefined || QueueUrls === null || (Array.isArray(QueueUrls) && QueueUrls.every(isText))) &&
+    isTextIfAny(NextToken),
+  CreateQueueCommand: ({ QueueUrl }) => isText(QueueUrl),
+  CreateTopicCommand: ({ TopicArn }) => isText(TopicArn),
   GetQueueUrlCommand: ({ QueueUrl }) => isText(QueueUrl),
   GetQueueAttributesCommand: ({ Attributes = {} }) =>
     isObject(Attributes) && Object.values(Attributes).every(isTextIfAny),
@@ -120,7 +125,6 @@ const MAX_BYTES = MIB;
 const MAX_PUBLISHED_BYTES = MIB / 4;
 /** Ten messages have some hundred values. Each value costs memory and time, however short it is. */
 const MAX_VALUES = 20_000;
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 type Handle = SQSClient["config"]["requestHandler"]["handle"];
 type Options = { readonly abortSignal?: AbortSignal };
@@ -137,9 +141,7 @@ function boundRequests(
   maxBytes: number,
 ): void {
   const handle: Handle = requestHandler.handle.bind(requestHandler);
-  const limitMs = Math.min(timeoutMs, MAX_TIMER_MS);
-  requestHandler.handle = (request, options) =>
-    bounded(handle, { timeoutMs: limitMs, maxBytes }, request, options as Options);
+  requestHandler.handle = (request, options) => bounded(handle, { timeoutMs, maxBytes }, request, options as Options);
 }
 
 async function bounded(

@@ -21,6 +21,8 @@ const UNAUTHORIZED =
   /^(AccessDenied|AuthorizationError|NotAuthorized|CredentialsProviderError|TokenProviderError|Expired(Token|Credentials)|TokenRefreshRequired|RequestExpired|RequestTimeTooSkewed|IncompleteSignature|SignatureDoesNotMatch|InvalidSignature|InvalidAccessKeyId|InvalidClientTokenId|InvalidSecurity|InvalidToken|MissingAuthenticationToken|UnrecognizedClient|OptInRequired|KMS\.?(AccessDenied|Disabled|NotFound|OptInRequired|InvalidState|InvalidKeyUsage))/i;
 const TOO_LARGE = ["BatchRequestTooLong", "MessageTooLong", "RequestEntityTooLarge"];
 const TOO_LARGE_TEXT = /must be shorter than|too long/i;
+/** The SDK's texts for a region that is not set, or is no host name. */
+const NO_REGION = /region is missing|region not accepted/i;
 /** AWS's codes for a message that it never takes as it is. */
 const INVALID_MESSAGE =
   /^(Invalid(Parameter(Value)?|MessageContents|Attribute(Name|Value))|ParameterValueInvalid)(Exception)?$/;
@@ -156,8 +158,9 @@ export function asMessagingError(what: string, error: unknown): MessagingError {
       options,
     );
   }
-  if (/region is missing/i.test(text)) {
-    return new MessagingError("invalid", `${what}: no region is set; set sqs({ region }) or AWS_REGION`, options);
+  if (!isAnswer(error) && NO_REGION.test(text)) {
+    const help = "set sqs({ region }) or AWS_REGION, such as eu-central-1";
+    return new MessagingError("invalid", `${what}: no valid region is set; ${help}`, options);
   }
   if (isOfUrl(error)) {
     const help = "check AWS_CONTAINER_CREDENTIALS_FULL_URI, and endpoint_url in the AWS SDK's shared configuration";

@@ -80,9 +80,9 @@ export interface SqsOptions {
   readonly queueAttributes?: Readonly<Record<string, string>>;
   /** More attributes for declared topics. */
   readonly topicAttributes?: Readonly<Record<string, string>>;
-  /** Milliseconds to open a connection. Default 3,000. */
+  /** Milliseconds to open a connection, a day at most. Default 3,000. */
   readonly connectTimeoutMs?: number;
-  /** Milliseconds for a request until its whole answer has arrived; polls also get their wait. Default 10,000. */
+  /** Milliseconds for a request until its whole answer has arrived; polls also get their wait. A day at most. Default 10,000. */
   readonly requestTimeoutMs?: number;
 }
 
@@ -134,7 +134,10 @@ const OWN_QUEUE_ATTRIBUTES = [
 ];
 const OWN_TOPIC_ATTRIBUTES = ["FifoTopic", "ContentBasedDeduplication"];
 const MAX_VISIBILITY_MS = 12 * 60 * 60 * 1_000;
-const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+/** The SDK adds times to them, and Node fires timers over 2^31 - 1 ms at once. */
+const MAX_TIMEOUT_MS = 24 * 60 * 60 * 1_000;
+/** The SDK makes a host name with it. */
+const REGION = /^(?!-)[A-Za-z0-9-]{1,63}(?<!-)$/;
 
 /** Environment variables, read as the AWS SDK reads them. */
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -158,6 +161,9 @@ export function resolveOptions(options: SqsOptions, env: Environment = process.e
     connectTimeoutMs: options.connectTimeoutMs ?? 3_000,
     requestTimeoutMs: options.requestTimeoutMs ?? 10_000,
   };
+  if (settings.region !== undefined && !REGION.test(settings.region)) {
+    throw invalid("takes a region such as eu-central-1; write another server as endpoint");
+  }
   if (typeof namePrefix !== "string" || !/^[A-Za-z0-9-]*$/.test(namePrefix)) {
     throw invalid('takes letters, digits and "-" as namePrefix');
   }

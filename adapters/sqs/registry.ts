@@ -6,7 +6,7 @@ import { AnswerShapeError, type Clients } from "./connection.ts";
 import { asMessagingError, isMissing } from "./errors.ts";
 import { awsName, FIFO, kindsOf } from "./names.ts";
 
-/** Enough for a million topics or subscriptions: ten times AWS's default quota of topics. */
+/** Enough for a million topics or subscriptions: ten times AWS's default quota of topics. A page has 1,000 queues. */
 const MAX_PAGES = 10_000;
 /** AWS's tokens have some hundred characters. */
 const MAX_TOKEN_LENGTH = 10_000;
@@ -23,7 +23,7 @@ export async function* pagesOf<Page extends { readonly NextToken?: string | unde
   let page = await fetchPage({});
   yield page;
   for (let { NextToken } = page; NextToken; { NextToken } = page) {
-    const wrong = `the answer with ${what} is not from SNS: `;
+    const wrong = `the answer with ${what} is not from SQS or SNS: `;
     if (NextToken.length > MAX_TOKEN_LENGTH || tokens.has(NextToken)) {
       throw new AnswerShapeError(`${wrong}its pages repeat or have no end`);
     }

@@ -1,4 +1,4 @@
-import { GetQueueAttributesCommand, ListQueuesCommand, type Message, paginateListQueues } from "@aws-sdk/client-sqs";
+import { GetQueueAttributesCommand, ListQueuesCommand, type Message } from "@aws-sdk/client-sqs";
 import type {
   AdapterSignals,
   DeliverySink,
@@ -34,7 +34,7 @@ import type { Settings } from "./options.ts";
 import { Publisher } from "./publisher.ts";
 import { SqsQuarantineLog } from "./quarantine-log.ts";
 import { Requeues, SqsReceiver } from "./receiver.ts";
-import { Registry } from "./registry.ts";
+import { pagesOf, Registry } from "./registry.ts";
 import { removeAll } from "./topology/queues.ts";
 import { reappears, SubscriptionWatch, TopologyKeeper } from "./topology/topics.ts";
 import { watchTopic } from "./watching.ts";
@@ -389,8 +389,9 @@ export class Session {
     const { namePrefix } = this.#settings;
     const names: string[] = [];
     try {
-      const options = namePrefix === "" ? {} : { QueueNamePrefix: namePrefix };
-      const pages = paginateListQueues({ client: this.clients.control.sqs, pageSize: 1_000 }, options);
+      const options = { MaxResults: 1_000, ...(namePrefix === "" ? {} : { QueueNamePrefix: namePrefix }) };
+      const { sqs } = this.clients.control;
+      const pages = pagesOf("queues", (token) => sqs.send(new ListQueuesCommand({ ...options, ...token })));
       for await (const { QueueUrls = [] } of pages) {
         for (const url of QueueUrls) {
           const name = addressNameOf(url.slice(url.lastIndexOf("/") + 1), namePrefix);

@@ -206,6 +206,19 @@ test.for(["canary-secret", "http://canary:99999/"])(
   },
 );
 
+test.for([
+  ["none", undefined],
+  ["no host name", "eu central/#"],
+] as const)("a region of the environment that is %s is invalid", async ([, region]) => {
+  for (const name of ["AWS_REGION", "AWS_DEFAULT_REGION"]) vi.stubEnv(name, region);
+  for (const name of ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"]) vi.stubEnv(name, "/nonexistent/anybroker");
+  const adapter = sqs({ endpoint: "http://127.0.0.1:1", credentials: CREDENTIALS });
+  await expect(adapter.open(SILENT)).rejects.toMatchObject({
+    code: "invalid",
+    message: expect.stringContaining("no valid region is set; set sqs({ region }) or AWS_REGION"),
+  });
+});
+
 describe("the endpoints of the environment", () => {
   test("are SQS's for every request, whatever host the URLs of queues name", async () => {
     const aws = await ScriptedAws.start();

@@ -205,3 +205,12 @@ describe("create", () => {
     }
   });
 });
+
+test.for(["CreateQueue", "CreateTopic"])("an answer to %s that names nothing is none of AWS", async (action) => {
+  const { aws, declare } = await account();
+  aws.on(action, () => ({ output: {} }));
+  await expect(declare("create")).rejects.toMatchObject({
+    code: "unreachable",
+    message: expect.stringContaining(`the answer to ${action}Command is not from SQS or SNS`),
+  });
+});

@@ -31,7 +31,9 @@ describe("the options of sqs()", () => {
   });
 
   test.for<SqsOptions>([
-    { region: "" },
+    ...["", "a b", "evil.example/#", "ü", "-a", "a-", "a".repeat(64)].map((region) => ({ region })),
+    { connectTimeoutMs: 86_400_001 },
+    { requestTimeoutMs: 86_400_001 },
     { endpoint: "sqs.eu-central-1.amazonaws.com" },
     { endpoint: "ftp://host" },
     { visibilityTimeoutMs: 999 },

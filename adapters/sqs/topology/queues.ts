@@ -153,17 +153,19 @@ async function checkRedrive(
     return;
   }
   const target = targetOf(wanted);
-  if (RedrivePolicy !== undefined && targetOf(RedrivePolicy) === target) return;
-  const found = RedrivePolicy === undefined ? "has no redrive policy" : "redrives to another queue";
+  if (targetOf(RedrivePolicy) === target) return;
+  const other =
+    targetOf(RedrivePolicy) === undefined ? "has a redrive policy without a queue" : "redrives to another queue";
+  const found = RedrivePolicy === undefined ? "has no redrive policy" : other;
   throw new MessagingError(
     "conflict",
     `${describeAddress(of)} ${found}; set its RedrivePolicy to ${target}, or remove it, and anybroker sets it`,
   );
 }
 
-function targetOf(policy: string): unknown {
+function targetOf(policy = "null"): unknown {
   try {
-    return (JSON.parse(policy) as { readonly deadLetterTargetArn?: unknown }).deadLetterTargetArn;
+    return (JSON.parse(policy) as { readonly deadLetterTargetArn?: unknown } | null)?.deadLetterTargetArn;
   } catch {
     return undefined;
   }
