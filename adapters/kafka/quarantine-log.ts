@@ -1,7 +1,6 @@
 import type { QuarantineLog, SendResult } from "../../core/adapter.ts";
 import type { Clock } from "../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
-import type { Cluster } from "./cluster.ts";
 import type { Log } from "./dead-letters/partition-log.ts";
 import { PARTITION } from "./dead-letters/records.ts";
 import { readThrough } from "./dead-letters/references.ts";
@@ -9,7 +8,6 @@ import type { TopicPartition } from "./port.ts";
 import type { Producer } from "./producing/producer.ts";
 
 interface QuarantineLogDependencies {
-  readonly cluster: Pick<Cluster, "listOffsets">;
   readonly producer: Producer;
   readonly clock: Clock;
   /** Milliseconds to wait for the confirmation of a record. */
@@ -67,21 +65,17 @@ export class KafkaQuarantineLog implements QuarantineLog {
   }
 
   async #readThrough(): Promise<readonly string[]> {
-    const { cluster, ended, openLog } = this.#dependencies;
-    // A new leader may answer a fetch before it knows all confirmed records, but not this request.
-    const [end] = await cluster.listOffsets([{ ...this.#at, at: "latest" }]);
+    const { ended, openLog } = this.#dependencies;
     const records: string[] = [];
     const log = openLog(this.#at);
     const close = (): void => void log.close();
     ended.addEventListener("abort", close);
     try {
-      await readThrough(
-        log,
-        ({ value }) => {
-          if (value !== undefined) records.push(value.toString());
-        },
-        end,
-      );
+      const unread = await readThrough(log, ({ value }) => {
+        if (value !== undefined) records.push(value.toString());
+      });
+      // Another sender's unreadable batch hides no record of ours, an open transaction may.
+      if (isMessagingError(unread, "unreachable")) throw unread;
     } finally {
       ended.removeEventListener("abort", close);
       await log.close();

@@ -273,14 +273,30 @@ async function moveByReference(
   return { status };
 }
 
+/** Finds which records dead letters refer to. Rejects, and reports it, if it cannot read all of them. */
+async function references(
+  { factory, notice }: Pick<ReceiverContext, "factory" | "notice">,
+  of: DeadLettersAddress,
+): Promise<ReadonlyMap<string, number>> {
+  const topic = topicName(of);
+  try {
+    return await lowestReferences(factory.deadLetters(topic));
+  } catch (cause) {
+    const text = `records that dead letters refer to stay on disk, with everything behind them, because "${topic}" cannot be read completely; it is tried again`;
+    notice(new MessagingError(isMessagingError(cause) ? cause.code : "unreachable", text, { cause }));
+    throw cause;
+  }
+}
+
 /** Messages in a subscription's own topic were sent to it alone and are not filtered. */
 function consumerOptions(
-  { factory, passesUnreadable }: ReceiverContext,
+  context: ReceiverContext,
   from: Source,
   deadLetters: DeadLettersAddress,
   { prefetch, subscription }: ReceiveOptions,
   sink: Pick<DeliverySink, "filtered">,
 ): ConsumerOptions {
+  const { passesUnreadable } = context;
   const filter = subscription?.filter;
   const every = {
     group: groupName(from),
@@ -288,7 +304,7 @@ function consumerOptions(
     prefetch,
     prefetchPer: "consumer",
     deliversUnreadable: passesUnreadable,
-    references: () => lowestReferences(factory.deadLetters(topicName(deadLetters))),
+    references: () => references(context, deadLetters),
   } as const;
   if (filter === undefined || filter === "#") return every;
   const own = topicName(from);

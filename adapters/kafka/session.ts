@@ -169,8 +169,8 @@ export class Session {
         // Unhandled events count for their subscription, and a quarantine log holds no messages.
         return { ready: 0, unsettled: undefined, exact: true };
       case "dead-letters": {
-        const ready = await countDeadLetters(this.#receiving.factory.deadLetters(topicName(of)));
-        return { ready, unsettled: undefined, exact: true };
+        const { count, exact } = await countDeadLetters(this.#receiving.factory.deadLetters(topicName(of)));
+        return { ready: count, unsettled: undefined, exact };
       }
       default:
         return lag(this.#cluster, of);
@@ -188,7 +188,6 @@ export class Session {
   quarantine(of: WorkAddress): QuarantineLog {
     const topic = topicName({ kind: "quarantine", of });
     return new KafkaQuarantineLog(topic, {
-      cluster: this.#cluster,
       producer: this.#producer,
       clock: this.#receiving.clock,
       requestTimeoutMs: this.#requestTimeoutMs,

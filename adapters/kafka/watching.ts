@@ -6,11 +6,18 @@ import { PARTITION } from "./dead-letters/records.ts";
 import { DeadLettersScan } from "./dead-letters/references.ts";
 import { incomingRecord, type KafkaRecord } from "./message-codec.ts";
 import type { TopicPartition } from "./port.ts";
+import { unreadableRecord } from "./records/read.ts";
 
 const MAX_MESSAGES = 256;
 const MAX_BYTES = 1024 * 1024;
 
-/** Reads the dead letters of a log in batches, without consuming them. Closes the log. */
+/** Nothing is known of what is hidden or unreadable. */
+const UNKNOWN_EXTENT = { lastOffset: 0, records: 1, timestamp: 0, appendTime: false };
+
+/**
+ * Reads the dead letters of a log in batches, without consuming them. If some cannot be read, the last message is no
+ * dead letter: its `unreadable` says why. Closes the log.
+ */
 export async function* browseDeadLetters(
   log: Log,
 ): AsyncGenerator<readonly IncomingMessage<KafkaRecord>[], void, undefined> {
@@ -28,6 +35,8 @@ export async function* browseDeadLetters(
       batch = [];
       bytes = 0;
     }
+    if (scan.unread !== undefined)
+      batch.push(incomingRecord(at, unreadableRecord(0, UNKNOWN_EXTENT, scan.unread), undefined, 0));
     if (batch.length > 0) yield batch;
   } finally {
     await log.close();

@@ -109,8 +109,8 @@ export interface DeadLetterScan {
    */
   readonly held: boolean;
   /**
-   * Whether every dead letter was read exactly once, as far as the broker reports. False while others hold some, and after
-   * a lost connection or lease.
+   * Whether every dead letter was read exactly once, as far as the broker reports. False while others hold some or some
+   * cannot be read, and after a lost connection or lease.
    */
   readonly complete: boolean;
   /**
@@ -137,11 +137,15 @@ export async function* scan(
   const letters = (batch: readonly IncomingMessage[]): DeadLetter[] =>
     batch.map((message) => new DeadLetter(message, source.name));
   if (browse !== undefined) {
+    let complete = true;
     for await (const batch of browse.call(internals.adapter, source.deadLetters)) {
       options.signal?.throwIfAborted();
-      yield letters(batch);
+      // An unreadable message stands for dead letters that the adapter could not read.
+      const readable = batch.filter(({ unreadable }) => unreadable === undefined);
+      complete &&= readable.length === batch.length;
+      yield letters(readable);
     }
-    return { held: false, complete: true, elsewhere: 0 };
+    return { held: false, complete, elsewhere: 0 };
   }
   return yield* scanByReceiving(internals, source, options, letters);
 }
@@ -231,18 +235,23 @@ export class Remaining {
     this.#waitMs = FIRST_SCAN_MS;
   }
 
-  /** Calls `gone` for each entry that is not found. Returns `held` if the others were not delivered for `patienceMs`. */
+  /**
+   * Calls `gone` for each entry that is certainly gone. Returns `held` if the others were not delivered for
+   * `patienceMs`.
+   */
   async scan(pending: Iterable<string>, gone: (id: string) => void): Promise<"held" | "wait"> {
     const patienceMs = this.#patienceMs;
     const left = new Set(pending);
     const options = { patienceMs, ...(this.#signal === undefined ? {} : { signal: this.#signal }) };
+    let isComplete: boolean;
     try {
-      await scanAll(this.#internals, this.#source, options, (letter) => void left.delete(letter.id));
+      const visit = (letter: DeadLetter): void => void left.delete(letter.id);
+      isComplete = (await scanAll(this.#internals, this.#source, options, visit)).complete;
     } catch (error) {
       if (this.#signal?.aborted) return "wait";
       throw error;
     }
-    for (const id of left) gone(id);
+    if (isComplete) for (const id of left) gone(id);
     this.#waitMs = Math.min(this.#waitMs * 2, LONGEST_SCAN_MS);
     return this.#internals.clock.monotonic() - this.#since > patienceMs ? "held" : "wait";
   }

@@ -29,7 +29,12 @@ export async function* deadLetterIds(broker: Broker, of: WorkAddress): AsyncGene
   const address: DeadLettersAddress = { kind: "dead-letters", of };
   const { adapter } = internals;
   if (adapter.browse === undefined) yield await heldIds(internals, address);
-  else for await (const batch of adapter.browse(address)) yield batch.map(({ id }) => id);
+  else {
+    for await (const batch of adapter.browse(address)) {
+      // An unreadable message stands for dead letters that the adapter could not read.
+      yield batch.filter(({ unreadable }) => unreadable === undefined).map(({ id }) => id);
+    }
+  }
 }
 
 async function heldIds({ adapter, clock }: BrokerInternals, address: DeadLettersAddress): Promise<readonly string[]> {

@@ -24,6 +24,8 @@ function world({ restorable = false, requestTimeoutMs = 10_000 } = {}) {
     /** Where the fetches of a leader end that does not know better yet, one after another. */
     ends: [] as number[],
     cuts: 0,
+    /** Whether an open transaction hides what is behind such an end. */
+    isHidden: false,
     hangs: false,
   };
   const records: LogRecord[] = [];
@@ -35,7 +37,11 @@ function world({ restorable = false, requestTimeoutMs = 10_000 } = {}) {
     const log: Log = {
       ...at,
       topicId: "id",
-      first: async () => told.first,
+      first: async () => {
+        if (!told.stands) throw GONE;
+        return told.first;
+      },
+      end: async () => records.length,
       read: async (from): Promise<Piece | "out-of-range"> => {
         if (told.hangs) return closed;
         if (told.cuts > 0) {
@@ -44,7 +50,8 @@ function world({ restorable = false, requestTimeoutMs = 10_000 } = {}) {
         }
         const end = told.ends.shift() ?? records.length;
         const some = records.slice(from, Math.min(from + told.most, end));
-        return { records: some, nextOffset: from + some.length, end, unreadable: undefined };
+        const [nextOffset, openTransaction] = [from + some.length, told.isHidden];
+        return { records: some, nextOffset, end, openTransaction, unreadable: undefined };
       },
       close: async () => {
         open.delete(log);
@@ -55,13 +62,6 @@ function world({ restorable = false, requestTimeoutMs = 10_000 } = {}) {
     return log;
   };
   const log = new KafkaQuarantineLog(TOPIC, {
-    cluster: {
-      listOffsets: async (wanted) => {
-        expect(wanted).toEqual([{ topic: TOPIC, partition: 0, at: "latest" }]);
-        if (!told.stands) throw GONE;
-        return [records.length];
-      },
-    },
     producer: {
       send: (topic, given, report) => {
         expect(topic).toBe(TOPIC);
@@ -107,6 +107,14 @@ test("a leader that does not know yet what is confirmed is asked until it does",
   for (const record of ["a", "b", "c"]) await log.append(record);
   told.ends = [1, 1, 1];
   expect(await log.read()).toEqual(["a", "b", "c"]);
+});
+
+test("records behind an open transaction are not passed over", async () => {
+  const { log, told } = world();
+  for (const record of ["a", "b", "c"]) await log.append(record);
+  told.ends = [1];
+  told.isHidden = true;
+  await expect(log.read()).rejects.toMatchObject({ code: "unreachable" });
 });
 
 test("what Kafka deletes while it is read is no failure, unless it goes on", async () => {
@@ -157,7 +165,7 @@ test("what is being read at the end of the adapter is given up", async () => {
   await log.append("a");
   told.hangs = true;
   const reading = log.read();
-  await Promise.resolve().then(() => Promise.resolve());
+  await new Promise((resolve) => setImmediate(resolve));
   expect(open.size).toBe(1);
   ended.abort();
   await expect(reading).rejects.toMatchObject({ code: "closed" });

@@ -16,6 +16,8 @@ export interface Piece {
   readonly nextOffset: number;
   /** The readable end of the log, where the next record comes. */
   readonly end: number;
+  /** Whether an open transaction hides the records behind that end. */
+  readonly openTransaction: boolean;
   /** What is at `nextOffset`, if it cannot be read. */
   readonly unreadable: UnreadableBatch | undefined;
 }
@@ -26,6 +28,11 @@ export interface Log extends TopicPartition {
   readonly topicId: TopicId | undefined;
   /** The first offset of the current topic. Rejects with `not-found` if there is no topic. */
   first(): Promise<number>;
+  /**
+   * The offset behind every confirmed record, also behind those that an open transaction hides, and those that a new
+   * leader does not show yet. Rejects as {@link first}.
+   */
+  end(): Promise<number>;
   /**
    * Reads from an offset, at most about one mebibyte; waits for records up to `maxWaitMs`. Retries for a while, then
    * rejects. `out-of-range` if the offset is outside the log, or if the topic was recreated since the first call.
@@ -93,13 +100,21 @@ export class PartitionLog implements Log {
     return this.#topicId;
   }
 
-  async first(): Promise<number> {
-    return this.#ask("find the beginning", async (node, topicId) => {
+  first(): Promise<number> {
+    return this.#bound("find the beginning", "earliest");
+  }
+
+  end(): Promise<number> {
+    return this.#bound("find the end", "latest");
+  }
+
+  #bound(what: string, at: "earliest" | "latest"): Promise<number> {
+    return this.#ask(what, async (node, topicId) => {
       const { topic, partition } = this;
       const { connection } = this.#dependencies;
       const [error] = await proveTopics(connection, node, [{ topic, topicId, partition }]);
       if (error !== undefined) return { error };
-      const [listed] = await connection.listOffsets(node, [{ topic, partition, at: "earliest" }]);
+      const [listed] = await connection.listOffsets(node, [{ topic, partition, at }]);
       if (listed === undefined) return { error: "REQUEST_TIMED_OUT" };
       if (listed.error !== undefined) return { error: listed.error };
       this.#topicId = topicId;
@@ -125,7 +140,8 @@ export class PartitionLog implements Log {
       const { abortedTransactions, highWatermark, lastStableOffset } = fetched;
       this.#topicId = topicId;
       const decoded = await decode(fetched.records, { topic, partition, from, abortedTransactions });
-      return { result: { ...decoded, end: lastStableOffset < 0 ? highWatermark : lastStableOffset } };
+      const end = lastStableOffset < 0 ? highWatermark : lastStableOffset;
+      return { result: { ...decoded, end, openTransaction: end < highWatermark } };
     });
   }
 

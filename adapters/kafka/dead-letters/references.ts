@@ -97,24 +97,36 @@ const THROUGH_WAIT_MS = 500;
 const MAX_IDLE_READS = 20;
 
 /**
- * Reads a log once, up to an offset or its end. Skips damaged batches; rejects for those that another reader may be
- * able to read.
+ * Reads a log once, from its beginning to its end at the time of the call. Skips batches that this process cannot read,
+ * and ends early where an open transaction hides the rest. Then it resolves with the reason: `unreachable` for the
+ * transaction. Rejects for batches that another reader may be able to read.
  */
-export async function readThrough(log: Log, visit: (record: LogRecord) => void, to?: number): Promise<void> {
+export async function readThrough(log: Log, visit: (record: LogRecord) => void): Promise<MessagingError | undefined> {
   let position = await log.first();
-  for (let idle = 0; ; ) {
+  // A new leader may answer a fetch before it knows all confirmed records, but not this request.
+  const end = await log.end();
+  let unread: MessagingError | undefined;
+  for (let idle = 0; position < end; ) {
     const piece = await log.read(position, idle === 0 ? 0 : THROUGH_WAIT_MS);
     if (piece === "out-of-range") {
       throw new MessagingError("conflict", `"${log.topic}" was made anew or cut while it was read; try again`);
     }
     for (const record of piece.records) visit(record);
     const before = position;
+    unread ??= piece.unreadable?.error;
     position = piece.unreadable === undefined ? piece.nextOffset : resumeAt(piece.unreadable);
-    if (position >= (to ?? piece.end)) return;
+    if (piece.openTransaction && position >= piece.end) return hidden(log, position);
     // Empty answers also mean a used-up quota.
     idle = position > before ? 0 : idle + 1;
     if (idle > MAX_IDLE_READS) throw notThere(log, position);
   }
+  return unread;
+}
+
+/** A foreign producer has not ended its transaction yet. */
+function hidden({ topic, partition }: Log, offset: number): MessagingError {
+  const text = `an open transaction of another client hides "${topic}", partition ${partition}, from offset ${offset} on; end it, or wait for its timeout`;
+  return new MessagingError("unreachable", text);
 }
 
 function resumeAt({ resumeAt: position, error }: { resumeAt: number | undefined; error: MessagingError }): number {
@@ -176,17 +188,19 @@ export function readReference(body: Uint8Array): Reference | undefined {
   }
 }
 
-/** The lowest referenced offset of each partition. Reads and closes the log. */
+/** The lowest referenced offset of each partition. Rejects if it cannot read every record. Reads and closes the log. */
 export async function lowestReferences(log: Log): Promise<ReadonlyMap<string, number>> {
   const references = new Map<string, Reference>();
   try {
-    await readThrough(log, ({ key, value, headers }) => {
+    const unread = await readThrough(log, ({ key, value, headers }) => {
       if (key === undefined) return;
       const refers = value !== undefined && headers[HEADER.deadReference] !== undefined;
       const reference = refers ? readReference(value) : undefined;
       if (reference === undefined) references.delete(asText(key));
       else references.set(asText(key), reference);
     });
+    // What was not read may refer to records that would be deleted.
+    if (unread !== undefined) throw unread;
   } finally {
     await log.close();
   }
@@ -256,23 +270,26 @@ export interface DeadLetterEntry {
 
 /** Scans the dead letters without consuming them. Keeps keys and offsets in memory, not bodies. */
 export class DeadLettersScan {
+  /** Why some dead letters are missing here; undefined if none is. */
+  readonly unread: MessagingError | undefined;
   readonly #log: Log;
   readonly #entries: Entries;
 
-  private constructor(log: Log, entries: Entries) {
+  private constructor(log: Log, entries: Entries, unread: MessagingError | undefined) {
     this.#log = log;
     this.#entries = entries;
+    this.unread = unread;
   }
 
   /** Reads the log once to its end. The log must stay open. */
   static async of(log: Log): Promise<DeadLettersScan> {
     const entries = new Entries();
-    await readThrough(log, ({ key, value, offset }) => {
+    const unread = await readThrough(log, ({ key, value, offset }) => {
       if (key === undefined) return;
       if (value === undefined) entries.remove(asText(key));
       else entries.put(asText(key), offset);
     });
-    return new DeadLettersScan(log, entries);
+    return new DeadLettersScan(log, entries, unread);
   }
 
   /** The number of entries. */
@@ -299,10 +316,11 @@ export class DeadLettersScan {
   }
 }
 
-/** Counts the dead letters at one moment. Reads and closes the log. */
-export async function countDeadLetters(log: Log): Promise<number> {
+/** Counts the dead letters at one moment; not `exact` if some cannot be read. Reads and closes the log. */
+export async function countDeadLetters(log: Log): Promise<{ readonly count: number; readonly exact: boolean }> {
   try {
-    return (await DeadLettersScan.of(log)).size;
+    const { size, unread } = await DeadLettersScan.of(log);
+    return { count: size, exact: unread === undefined };
   } finally {
     await log.close();
   }

@@ -29,6 +29,8 @@ export class FakeDeadLetters {
   /** Thrown by reads while set. */
   failure: MessagingError | undefined;
   unreadable: UnreadableBatch | undefined;
+  /** Where an open transaction begins. */
+  openFrom: number | undefined;
   readonly #members: FakeMember[] = [];
   readonly #readers = new Set<() => void>();
 
@@ -119,6 +121,11 @@ export class FakeDeadLetters {
         life = this.life;
         return this.first;
       },
+      end: async () => {
+        await pass(this.latency(), false);
+        checkOpen();
+        return this.end;
+      },
       read: async (from, maxWaitMs): Promise<Piece | "out-of-range"> => {
         this.reads++;
         await pass(this.latency(), false);
@@ -139,16 +146,18 @@ export class FakeDeadLetters {
   }
 
   #piece(from: number): Piece {
-    const { unreadable, end } = this;
-    const records = this.records.filter(({ offset }) => offset >= from).slice(0, MAX_AT_ONCE);
+    const { unreadable, openFrom } = this;
+    const end = openFrom ?? this.end;
+    const openTransaction = end < this.end;
+    const records = this.records.filter(({ offset }) => offset >= from && offset < end).slice(0, MAX_AT_ONCE);
     const last = records.at(-1);
     const nextOffset = records.length < MAX_AT_ONCE || last === undefined ? end : last.offset + 1;
     this.recordsRead += records.length;
     if (unreadable === undefined || unreadable.offset < from || unreadable.offset >= nextOffset) {
-      return { records, nextOffset, end, unreadable: undefined };
+      return { records, nextOffset, end, openTransaction, unreadable: undefined };
     }
     const before = records.filter(({ offset }) => offset < unreadable.offset);
-    return { records: before, nextOffset: unreadable.offset, end, unreadable };
+    return { records: before, nextOffset: unreadable.offset, end, openTransaction, unreadable };
   }
 
   host(clock: Clock, random: Random): DeadLettersDependencies {

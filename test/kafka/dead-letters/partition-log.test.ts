@@ -29,7 +29,9 @@ class FakeCluster {
         const topics = [this.topicError === undefined ? topic : { ...topic, partitions: [] }];
         return { clusterId: CLUSTER_ID, nodes: [1, 2], topics };
       },
-      listOffsets: async (node) => [{ ...PLACE, ...this.#answer(node), offset: 17 }],
+      listOffsets: async (node, [wanted]) => [
+        { ...PLACE, ...this.#answer(node), offset: wanted?.at === "latest" ? 30 : 17 },
+      ],
       fetch: async (node, { partitions: [wanted] }) => [
         {
           ...PLACE,
@@ -89,10 +91,17 @@ function world() {
 test("it is read at its leader, who is looked up once", async () => {
   const { cluster, log, run } = world();
   expect(await run(log.first())).toBe(17);
-  expect(await run(log.read(5, 100))).toEqual({ records: [], nextOffset: 6, end: 25, unreadable: undefined });
+  expect(await run(log.read(5, 100))).toEqual({
+    records: [],
+    nextOffset: 6,
+    end: 25,
+    openTransaction: true,
+    unreadable: undefined,
+  });
   expect(cluster.lookups).toBe(1);
   cluster.fetched = { lastStableOffset: -1 };
-  expect(await run(log.read(5, 100))).toMatchObject({ end: 30 });
+  expect(await run(log.read(5, 100))).toMatchObject({ end: 30, openTransaction: false });
+  expect(await run(log.end())).toBe(30);
 });
 
 test("it follows its leader", async () => {

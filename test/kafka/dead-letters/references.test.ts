@@ -122,9 +122,38 @@ test("dead letters that cannot all be read say nothing of what has to stay", asy
   refer(held(record(7)));
   broker.unreadable = { offset: 0, error: ERROR, resumeAt: undefined };
   await expect(lowest()).rejects.toBe(ERROR);
+  // A batch that nobody is expected to read may hold references nevertheless.
+  broker.unreadable = { offset: 0, error: ERROR, resumeAt: 1 };
+  await expect(lowest()).rejects.toBe(ERROR);
   broker.unreadable = undefined;
   broker.failure = new MessagingError("unauthorized", "no right");
   await expect(lowest()).rejects.toMatchObject({ code: "unauthorized" });
+});
+
+test("references behind an open transaction still count: nothing is said before it ends", async () => {
+  const { broker, put, refer, lowest } = world();
+  put({ ...letter("plain"), body: Buffer.from("{}") });
+  broker.openFrom = broker.end;
+  refer(held(record(7)));
+  await expect(lowest()).rejects.toMatchObject({ code: "unreachable" });
+  broker.openFrom = undefined;
+  expect(await lowest()).toEqual({ "orders/2": 7 });
+});
+
+test("a leader that does not show every confirmed record yet is read until it does", async () => {
+  const reference = referringLetter(letter("m"), referenceTo(held(record(7)), undefined));
+  const headers = { [HEADER.deadReference]: Buffer.from("x") };
+  const log = logOf([record(0, 0, { key: Buffer.from("m"), value: Buffer.from(reference.body), headers })]);
+  let reads = 0;
+  const behind: Log = {
+    ...log,
+    read: async (from, maxWaitMs) => {
+      const piece = await log.read(from, maxWaitMs);
+      if (piece === "out-of-range" || reads++ > 2) return piece;
+      return { ...piece, records: [], nextOffset: from, end: from };
+    },
+  };
+  expect(Object.fromEntries(await lowestReferences(behind))).toEqual({ "orders/2": 7 });
 });
 
 /** A log with these records, read three at a time. */
@@ -137,11 +166,12 @@ function logOf(records: readonly LogRecord[], given: { first?: number; unreadabl
     partition: 2,
     isClosed: false,
     first: async () => first,
+    end: async () => end,
     read: async (from): Promise<Piece | "out-of-range"> => {
       if (from < first || from > end) return "out-of-range";
       const some = records.filter(({ offset }) => offset >= from).slice(0, 3);
       const nextOffset = (some.at(-1)?.offset ?? end - 1) + 1;
-      return { records: some, nextOffset, end, unreadable };
+      return { records: some, nextOffset, end, openTransaction: false, unreadable };
     },
     close: async () => {
       log.isClosed = true;

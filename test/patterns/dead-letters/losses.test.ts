@@ -2,7 +2,8 @@ import { deadLetters } from "anybroker/dead-letters";
 import { expect, test } from "vitest";
 import { memory, memorySpace } from "../../../adapters/memory/index.ts";
 import { delegate } from "../../../conformance/decorators/delegate.ts";
-import type { Adapter, DeliverySink, DeliveryToken, Receiver } from "../../../core/adapter.ts";
+import type { Adapter, DeliverySink, DeliveryToken, IncomingMessage, Receiver } from "../../../core/adapter.ts";
+import type { DeadLettersAddress } from "../../../core/address.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { refusesAcks } from "../refuses-acks.ts";
 import { withoutBrowse } from "./adapters.ts";
@@ -144,6 +145,37 @@ test("what somebody else holds is waited for as long as there is patience, and t
       .map(({ id }) => id)
       .sort(),
   ).toEqual(ids);
+  await yard.stop();
+});
+
+/** An adapter that can browse some dead letters only, once `hides` says so. */
+function hiding(inner: Adapter, hides: () => boolean): Adapter {
+  const { browse } = inner;
+  if (browse === undefined) throw new Error("it cannot browse");
+  async function* partly(of: DeadLettersAddress): AsyncGenerator<readonly IncomingMessage[]> {
+    for await (const batch of browse?.call(inner, of) ?? []) {
+      if (!hides()) yield batch;
+      else yield batch.slice(0, 1).map((one) => ({ ...one, unreadable: new MessagingError("too-large", "a bomb") }));
+    }
+  }
+  return { ...delegate(inner), browse: partly };
+}
+
+test("a list that lacks what cannot be read says so, and a run takes nothing for removed because of it", async () => {
+  const adapter = memory();
+  let hides = false;
+  const hidden = () => hiding(adapter, () => hides);
+  const yard = await Graveyard.open({ name: "memory", adapter: hidden }, { dead: { patienceMs: 300 } });
+  await yard.bury(SELECTED);
+  const { run } = await yard.dead.replay("all");
+  const sink: DeliverySink = { deliver() {}, lost() {}, revoke() {}, stalled() {}, flowing() {}, filtered() {} };
+  const from = { kind: "dead-letters", of: yard.address } as const;
+  const other = await adapter.receive(from, { prefetch: 5, ordered: false }, sink);
+  expect(await yard.dead.count("all")).toMatchObject({ count: 20, complete: true });
+  hides = true;
+  expect(await yard.dead.list()).toMatchObject({ entries: [], complete: false });
+  await expect(run()).resolves.toMatchObject({ done: 15, missing: 0, stopped: "held" });
+  await other.close();
   await yard.stop();
 });
 
