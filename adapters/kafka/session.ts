@@ -66,7 +66,7 @@ export class Session {
   #closing: Promise<void> | undefined;
 
   constructor(client: KafkaClient, settings: Settings, signals: AdapterSignals) {
-    const { requestTimeoutMs, compression } = settings;
+    const { requestTimeoutMs, compression, maxInflatedBytes } = settings;
     const [clock, random] = [systemClock(), systemRandom()];
     const [asking, producing] = [client.connection(), client.connection()];
     const notice = (error: MessagingError): void => this.#notice(error);
@@ -81,6 +81,7 @@ export class Session {
     const producer = createProducer({
       connection: producing,
       compression,
+      maxInflatedBytes,
       requestTimeoutMs,
       reconnect: { firstMs: settings.reconnectFirstMs, maxMs: settings.reconnectMaxMs },
       clock,

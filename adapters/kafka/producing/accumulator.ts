@@ -9,7 +9,6 @@ import type {
   TopicMetadata,
   TopicPartition,
 } from "../port.ts";
-import type { Compression } from "../records/contract.ts";
 import { encodeRecordBatch } from "../records/encode.ts";
 import type { PendingRecord, ProducerSettings } from "./producer.ts";
 
@@ -79,6 +78,8 @@ function byte(bytes: Uint8Array, at: number): number {
 const SEQUENCES = 2 ** 31;
 /** Batches do not get smaller than this for a topic with a low limit. */
 const MIN_BATCH_BYTES = 16 * 1024;
+
+type CompressionSettings = Pick<ProducerSettings, "compression" | "maxInflatedBytes">;
 
 /** Records that are sent together. */
 interface Batch {
@@ -182,7 +183,7 @@ export class PartitionAccumulator implements TopicPartition {
   }
 
   /** The bytes of the batch. A retry has the same bytes, unless the identity changed. */
-  encode(timestamp: number, compression: Compression): Buffer | Promise<Buffer> {
+  encode(timestamp: number, { compression, maxInflatedBytes }: CompressionSettings): Buffer | Promise<Buffer> {
     this.#batch ??= this.#take(timestamp);
     const { records, encoded, timestamp: since, isForceCompressed } = this.#batch;
     if (encoded !== undefined) return encoded;
@@ -195,6 +196,7 @@ export class PartitionAccumulator implements TopicPartition {
         firstSequence: this.#sequence,
         timestamp: since,
         compression: isForceCompressed ? "gzip" : compression,
+        maxInflatedBytes,
       },
     );
     this.#batch.encoded = bytes;
@@ -260,10 +262,11 @@ export class PartitionAccumulator implements TopicPartition {
     return true;
   }
 
-  /** Compresses a batch that is too large otherwise. False if it was compressed already. */
-  forceCompression(compression: Compression): boolean {
+  /** Compresses a batch that is too large otherwise. False if it was compressed already, or readers could not inflate it. */
+  forceCompression({ compression, maxInflatedBytes }: CompressionSettings): boolean {
     const batch = this.#batch;
     if (batch === undefined || batch.isForceCompressed || compression !== "none") return false;
+    if (batch.size > maxInflatedBytes) return false;
     batch.isForceCompressed = true;
     // New bytes under the same sequence number are safe: a batch that is too large is not stored.
     batch.encoded = undefined;

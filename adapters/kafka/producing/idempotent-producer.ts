@@ -3,7 +3,7 @@ import { systemClock, systemRandom } from "../../../core/clock.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import { isMissing, isPassing } from "../errors.ts";
 import type { TopicMetadata } from "../port.ts";
-import { checkCompression } from "../records/contract.ts";
+import { checkCompression, DEFAULT_LIMITS } from "../records/contract.ts";
 import { recordSize } from "../records/encode.ts";
 import { TopicAccumulators } from "./accumulator.ts";
 import { ProduceSender } from "./produce-sender.ts";
@@ -193,8 +193,9 @@ export interface KafkaProducer extends Producer {
  * sent, so that sending them again keeps the order.
  */
 export function createProducer(options: ProducerOptions): KafkaProducer {
-  const settings = {
+  const given = {
     compression: "none",
+    maxInflatedBytes: DEFAULT_LIMITS.maxInflatedBytes,
     requestTimeoutMs: 10_000,
     deliveryTimeoutMs: 30_000,
     maxBatchBytes: 1_000_000,
@@ -205,6 +206,7 @@ export function createProducer(options: ProducerOptions): KafkaProducer {
     random: systemRandom(),
     ...options,
   } as const;
+  const settings = { ...given, maxBatchBytes: Math.min(given.maxBatchBytes, given.maxInflatedBytes) };
   checkCompression(settings.compression);
   return new IdempotentProducer(settings);
 }

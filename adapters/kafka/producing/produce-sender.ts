@@ -245,14 +245,14 @@ export class ProduceSender {
    * refused.
    */
   #encode(accumulator: PartitionAccumulator): Sending | Promise<Sending | undefined> | undefined {
-    const { clock, compression } = this.#settings;
+    const { clock } = this.#settings;
     const refuse = (error: unknown): undefined => {
       accumulator.isInFlight = false;
       this.#refuse(accumulator, unencodable(accumulator, error));
       this.ready(accumulator);
     };
     try {
-      const encoded = accumulator.encode(clock.now(), compression);
+      const encoded = accumulator.encode(clock.now(), this.#settings);
       const sending = (batch: Uint8Array): Sending => sendingOf(accumulator, this.#view.topicIdOf(accumulator), batch);
       return encoded instanceof Promise ? encoded.then(sending, refuse) : sending(encoded);
     } catch (error) {
@@ -300,7 +300,7 @@ export class ProduceSender {
         return;
       case "divisible":
         if (accumulator.divide(isTooLarge(error))) return;
-        if (isTooLarge(error) && accumulator.forceCompression(this.#settings.compression)) return;
+        if (isTooLarge(error) && accumulator.forceCompression(this.#settings)) return;
         this.#refuse(accumulator, refusal(error as string, accumulator));
         return;
       case "refused":

@@ -38,11 +38,16 @@ export interface ProducerOptions {
   readonly signals: ProducerSignals;
   /** Default `none`. */
   readonly compression?: Compression;
+  /** The most bytes that readers inflate a batch to; larger ones are not compressed. Default 64 MiB. */
+  readonly maxInflatedBytes?: number;
   /** The request timeout of the connection, in milliseconds; replicas may take half of it. Default 10,000. */
   readonly requestTimeoutMs?: number;
   /** Milliseconds for the attempts of a batch; an attempt under way may end later. Default 30,000. */
   readonly deliveryTimeoutMs?: number;
-  /** The most bytes of a batch before compression; a single larger record goes alone. Default 1,000,000. */
+  /**
+   * The most bytes of a batch before compression, `maxInflatedBytes` at most; a single larger record goes alone. Default
+   * 1,000,000.
+   */
   readonly maxBatchBytes?: number;
   /** Milliseconds between metadata requests while nothing is sent. Default 15,000. */
   readonly refreshMs?: number;

@@ -125,11 +125,13 @@ interface BatchOptions {
   readonly timestamp: number;
   /** Default `none`. */
   readonly compression?: Compression;
+  /** The most bytes that readers inflate a batch to; larger ones are not compressed. Default: no limit. */
+  readonly maxInflatedBytes?: number;
 }
 
 /**
- * Encodes at least one record as a batch. Synchronous without compression; otherwise resolves with it, or rejects with
- * `unsupported` without a codec.
+ * Encodes at least one record as a batch. Synchronous without compression, or if readers could not inflate it; otherwise
+ * resolves with it, or rejects with `unsupported` without a codec.
  */
 export function encodeRecordBatch(
   records: readonly RecordToWrite[],
@@ -137,9 +139,11 @@ export function encodeRecordBatch(
 ): Buffer;
 export function encodeRecordBatch(records: readonly RecordToWrite[], options: BatchOptions): Buffer | Promise<Buffer>;
 export function encodeRecordBatch(records: readonly RecordToWrite[], options: BatchOptions): Buffer | Promise<Buffer> {
-  const { compression = "none" } = options;
+  const { compression = "none", maxInflatedBytes = Number.POSITIVE_INFINITY } = options;
   const batch = writeRecords(records);
-  if (compression === "none") return sealed(batch, records.length, options);
+  if (compression === "none" || batch.length - AT.records > maxInflatedBytes) {
+    return sealed(batch, records.length, { ...options, compression: "none" });
+  }
   return compressed(compression, batch, records.length, options);
 }
 

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { expect, test } from "vitest";
 import { sequenceAfter } from "../../../adapters/kafka/producing/accumulator.ts";
 import { AT } from "../../../adapters/kafka/records/batch.ts";
+import { decode, valuesOf } from "../records/batches.ts";
 import type { Fate } from "./fake-cluster.ts";
 import { type HarnessOptions, numbered, openHarness } from "./harness.ts";
 
@@ -177,6 +178,36 @@ test("a batch that is too large is halved until it fits, a single record compres
   expect(partition.values).toEqual(values.filter((_, index) => index !== 17));
   // One more, behind the record that was refused.
   expect(cluster.identities).toBe(2);
+});
+
+test("a record that readers could not inflate is not compressed to fit: it is rejected, and others go", async () => {
+  const { topic, partition, send, settled, outcomes } = await openScripted([], {
+    ...COMPRESSES,
+    maxInflatedBytes: 8_000,
+  });
+  topic.mostBytes = 5_000;
+  const values = ["fits when compressed".padEnd(7_500, "."), "does not".padEnd(8_100, "."), "small"];
+  send("t", values);
+  await settled(values);
+  expect(outcomes(values)).toEqual(["confirmed", "rejected too-large", "confirmed"]);
+  expect(partition.values).toEqual([values[0], values[2]]);
+});
+
+test("batches of a producer that compresses are no larger than what readers inflate", async () => {
+  const { partition, send, settled, outcomes } = await openScripted([], {
+    ...COMPRESSES,
+    compression: "gzip",
+    maxInflatedBytes: 10_000,
+  });
+  const values = numbered("v", 20).map((value) => value.padEnd(2_000, "."));
+  values.push("alone".padEnd(11_000, "."));
+  send("t", values);
+  await settled(values);
+  expect(outcomes(values)).toEqual(values.map(() => "confirmed"));
+  const limits = { maxInflatedBytes: 10_000 };
+  const read = await Promise.all(partition.received.map((batch) => decode(batch, { limits })));
+  expect(read.map(({ unreadable }) => unreadable)).toEqual(read.map(() => undefined));
+  expect(read.flatMap(({ records }) => valuesOf(records))).toHaveLength(values.length);
 });
 
 test("a batch in doubt that is then too large is halved under a new identity", async () => {
