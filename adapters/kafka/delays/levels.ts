@@ -18,7 +18,7 @@ export const LEVELS = 8;
 const FIRST_MS = 1_000;
 const FACTOR = 4;
 
-/** How long a message waits at a level, in milliseconds; 0 at level 0, where it waits until it is due. */
+/** How long a message waits at a level at least, in milliseconds. At level 0 it waits until it is due. */
 export function levelMs(level: number): number {
   return level === 0 ? 0 : FIRST_MS * FACTOR ** (level - 1);
 }
@@ -42,11 +42,12 @@ interface Stay {
 }
 
 /**
- * When a message leaves its level: when it is due, or after the level's time. That time counts from its receipt at the
- * latest, so that a sender's fast clock does not hold it up, nor those behind it.
+ * When a message leaves its level: when it is due, or after the level's time; of level 0 that is the wait of the next
+ * level. That time counts from its receipt at the latest, so that a sender's fast clock does not hold it up, nor those
+ * behind it.
  */
 export function leavesAt({ level, dueAt, since, receivedAt }: Stay): number {
-  return level === 0 ? dueAt : Math.min(dueAt, Math.min(since, receivedAt) + levelMs(level));
+  return Math.min(dueAt, Math.min(since, receivedAt) + levelMs(Math.max(level, 1)));
 }
 
 /**

@@ -267,6 +267,15 @@ test("a record that somebody else wrote goes on at once, and people are told", a
   expect(notices[0]?.message).not.toContain("foreign");
 });
 
+test("a record in the lowest level that is due in ages moves to the highest, and holds nothing up", async () => {
+  const { time, topics, forward, progress } = world();
+  forward();
+  const headers = [[DELAY_HEADER, "8640000000000000 0"]] as const;
+  const hog = topics.append(DELAYS, { key: undefined, value: Buffer.from("hog"), headers, partition: 0 });
+  expect(await time.until(() => progress.acknowledged.has(hog), HOUR)).toBe(true);
+  expect(topics.partitions(DELAYS)[7]?.map(({ value }) => String(value))).toEqual(["hog"]);
+});
+
 test("large messages are read ahead singly", async () => {
   const { time, forward, send, ids } = world();
   const { consumers } = forward();

@@ -114,6 +114,15 @@ test("clocks that differ make it early or late by no more than they differ, and 
   );
 });
 
+test("a message that another sender wrote to the wrong level leaves it after that level's time", () => {
+  const now = 1e12;
+  for (const since of [0, now, 1e16]) {
+    const stay = { dueAt: 1e16, since, receivedAt: now };
+    expect(leavesAt({ ...stay, level: 0 })).toBeLessThanOrEqual(now + 1_000);
+    expect(leavesAt({ ...stay, level: 3 })).toBeLessThanOrEqual(now + levelMs(3));
+  }
+});
+
 test("a sender's clock that goes an hour fast holds a level up no longer than the level's time", () => {
   const now = 1e12;
   const dueAt = now + 65 * MINUTE;
