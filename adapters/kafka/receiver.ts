@@ -175,7 +175,8 @@ export class DelayForwarders {
       shared.count++;
       return delays;
     }
-    const destination = { topic: topicName(address), delays, group: delaysGroup(address) };
+    const deadLetters = address.kind === "topic" ? undefined : ({ kind: "dead-letters", of: address } as const);
+    const destination = { topic: topicName(address), delays, group: delaysGroup(address), deadLetters };
     this.#shared.set(delays, { forwarder: new DelayForwarder(this.#context, destination), count: 1 });
     return delays;
   }
@@ -197,7 +198,7 @@ export async function resolveReference(
   const isReference = letter.headers[HEADER.deadReference] !== undefined;
   const reference = isReference ? readReference(letter.body) : undefined;
   // Foreign dead letters must not make the adapter read records of other topics.
-  if (reference === undefined || !topicsOf(of).includes(reference.topic)) {
+  if (reference === undefined || ![...topicsOf(of), delaysTopic(of)].includes(reference.topic)) {
     throw new MessagingError("invalid", `dead letter ${shownId(letter.id)} refers to nothing that belongs to it`);
   }
   const records = await referredRecords(factory.log(reference), reference);
@@ -274,7 +275,7 @@ async function moveByReference(
 }
 
 /** Finds which records dead letters refer to. Rejects, and reports it, if it cannot read all of them. */
-async function references(
+export async function references(
   { factory, notice }: Pick<ReceiverContext, "factory" | "notice">,
   of: DeadLettersAddress,
 ): Promise<ReadonlyMap<string, number>> {

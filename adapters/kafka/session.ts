@@ -32,7 +32,14 @@ import type { KafkaClient, KafkaConnection } from "./port.ts";
 import { createProducer, type KafkaProducer } from "./producing/idempotent-producer.ts";
 import { KafkaPublisher } from "./publisher.ts";
 import { KafkaQuarantineLog } from "./quarantine-log.ts";
-import { ConsumerFactory, DelayForwarders, openReceiver, type ReceiverContext, resolveReference } from "./receiver.ts";
+import {
+  ConsumerFactory,
+  DelayForwarders,
+  openReceiver,
+  type ReceiverContext,
+  references,
+  resolveReference,
+} from "./receiver.ts";
 import { GroupPositions, lag, rewind } from "./topology/positions.ts";
 import {
   otherGroups,
@@ -102,6 +109,8 @@ export class Session {
         producer,
         clock,
         random,
+        passesUnreadable: settings.unreadable === "dead-letter",
+        references: (of) => references({ factory, notice }, of),
         openConsumer: (options, sink) => factory.consumer(options, sink, FORWARDER_HEARTBEAT_MS),
         notice,
       }),

@@ -15,6 +15,8 @@ function forwarders() {
     clock: systemClock(),
     random: systemRandom(),
     notice: () => {},
+    passesUnreadable: true,
+    references: async () => new Map(),
     openConsumer: async ({ topics: [topic = ""], group }) => {
       expect(group).toBe(topic);
       open.push(topic);
@@ -23,6 +25,7 @@ function forwarders() {
         prefetch: () => {},
         settle: async () => [],
         extend: async () => [],
+        keep: () => undefined,
         close: async () => void open.splice(open.indexOf(topic), 1),
       };
     },

@@ -1,5 +1,9 @@
 import type { OutgoingMessage } from "../../../core/adapter.ts";
+import { describeAddress, type WorkAddress } from "../../../core/address.ts";
+import { clean } from "../../../core/consume/copies.ts";
 import { MessagingError } from "../../../core/errors.ts";
+import type { DeadLetterReason } from "../../../core/events.ts";
+import { thrownClass, thrownText } from "../../../core/foreign.ts";
 import { HEADER, headerBytes, withHeaders } from "../../../core/system-headers.ts";
 import type { DeliveredRecord } from "../consuming/partition-ledger.ts";
 import { partitionKey, replacedMeanwhile } from "../names.ts";
@@ -170,6 +174,33 @@ export function referringLetter(letter: OutgoingMessage, reference: Reference): 
   // The id is part of the entry's key, and foreign ids may have any length.
   const id = letter.id.length > MAX_ID ? `${topic}-${partition}-${offset}` : letter.id;
   return { ...letter, id, headers, body, contentType: TEXT, size: body.length + headerBytes(headers) };
+}
+
+/** The dead letter of a batch that the adapter found unreadable before it became a message; it refers to the batch. */
+export function unreadableLetter(delivered: DeliveredRecord, of: WorkAddress, now: number): OutgoingMessage {
+  const { topic, partition, record } = delivered;
+  const at = new Date(now).toISOString();
+  const letter: OutgoingMessage = {
+    id: `${topic}-${partition}-${record.offset}`,
+    key: undefined,
+    routingKey: undefined,
+    headers: {
+      [HEADER.deadReason]: "invalid" satisfies DeadLetterReason,
+      [HEADER.deadOrigin]: describeAddress(of),
+      [HEADER.deadErrorClass]: thrownClass(record.unreadable?.error),
+      [HEADER.deadError]: clean(thrownText(record.unreadable?.error)),
+      [HEADER.deadAttempts]: "0",
+      [HEADER.deadFirstAt]: at,
+      [HEADER.deadLastAt]: at,
+    },
+    body: Buffer.alloc(0),
+    contentType: undefined,
+    size: 0,
+    priority: 0,
+    delayMs: 0,
+    ttlMs: undefined,
+  };
+  return referringLetter(letter, referenceTo(delivered, undefined));
 }
 
 /** Parses the body of such a dead letter; undefined for other bodies. */

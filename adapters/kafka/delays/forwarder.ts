@@ -1,9 +1,13 @@
 import type { Receiver, SendResult, Settlement } from "../../../core/adapter.ts";
+import type { DeadLettersAddress } from "../../../core/address.ts";
 import { afterCurrentTurn, type Clock, pause, type Random, type Timer, within } from "../../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../../core/errors.ts";
 import { type BackoffTimes, backoffMs } from "../../../core/retry-policy.ts";
-import type { ConsumerOptions, RecordSink } from "../consuming/assigned-partition.ts";
+import type { ConsumerOptions, RecordConsumer, RecordSink } from "../consuming/assigned-partition.ts";
 import type { DeliveredRecord } from "../consuming/partition-ledger.ts";
+import { deadLetterRecord } from "../dead-letters/records.ts";
+import { unreadableLetter } from "../dead-letters/references.ts";
+import { topicName } from "../names.ts";
 import type { Producer, RecordToSend } from "../producing/producer.ts";
 import { type Delay, delayedRecord, delayOf, leavesAt, undelayedRecord } from "./levels.ts";
 
@@ -17,9 +21,13 @@ export interface ForwarderDependencies {
   readonly producer: Producer;
   /** The machine's clock: `now` decides whether a message is due. */
   readonly clock: Clock;
-  readonly random: Pick<Random, "fraction">;
+  readonly random: Pick<Random, "fraction" | "bytes">;
+  /** Whether to go on behind an unreadable batch. Otherwise its level stops. */
+  readonly passesUnreadable: boolean;
   /** Starts to read. Rejects if the first subscription fails. */
-  openConsumer(options: ConsumerOptions, sink: RecordSink): Promise<Receiver>;
+  openConsumer(options: ConsumerOptions, sink: RecordSink): Promise<RecordConsumer>;
+  /** Finds which records dead letters refer to; see {@link ConsumerOptions.references}. */
+  references(of: DeadLettersAddress): Promise<ReadonlyMap<string, number>>;
   /**
    * Reports due messages that cannot be sent: after 10 s, or at once if they are refused; each problem at most every 30
    * s.
@@ -34,6 +42,8 @@ interface DelayedDestination {
   /** The topic of waiting messages, with a partition per level. */
   readonly delays: string;
   readonly group: string;
+  /** For references to unreadable batches; undefined for events, which have none. */
+  readonly deadLetters: DeadLettersAddress | undefined;
 }
 
 /** An item of a timer queue. `at` is on the monotonic clock and must not change in the queue. */
@@ -239,6 +249,8 @@ interface Waiting {
   at: number;
   isSending: boolean;
   isRevoked: boolean;
+  /** Ends the writing of a reference to the record, if one is under way. */
+  endReference: (() => void) | undefined;
 }
 
 /** The wall clock may be set while a timer runs, so due times are checked this often. */
@@ -250,7 +262,7 @@ const PATIENCE_MS = 10_000;
 /**
  * Forwards delayed messages: to their destination when they are due, or to a lower level while a second or more
  * remains. Settles only confirmed messages: a crash may duplicate a message and never loses one. Retries without limit,
- * and reports lasting failures.
+ * and reports lasting failures. An unreadable batch stays in the log, and becomes a dead letter that refers to it.
  *
  * Never early by the hosts' clocks: the sender's clock set the due time, and this one is compared with it. Hosts must
  * keep the time (NTP).
@@ -265,7 +277,7 @@ export class DelayForwarder {
   readonly #waiting = new Map<DeliveredRecord, Waiting>();
   readonly #stopped = new AbortController();
   readonly #ready: Promise<void>;
-  #consumer: Receiver | undefined;
+  #consumer: RecordConsumer | undefined;
   #prefetch: number;
   #closing: Promise<void> | undefined;
 
@@ -297,7 +309,7 @@ export class DelayForwarder {
     await this.#consumer?.close();
   }
 
-  async #openWithRetries(): Promise<Receiver | undefined> {
+  async #openWithRetries(): Promise<RecordConsumer | undefined> {
     const { clock, random } = this.#dependencies;
     const { signal } = this.#stopped;
     for (let failures = 1; !signal.aborted; failures++) {
@@ -311,8 +323,8 @@ export class DelayForwarder {
     return undefined;
   }
 
-  #open(): Promise<Receiver> {
-    const { group, delays } = this.#of;
+  #open(): Promise<RecordConsumer> {
+    const { group, delays, deadLetters } = this.#of;
     const sink: RecordSink = {
       deliver: (records) => this.#deliver(records),
       revoke: (records) => this.#revoke(records),
@@ -320,12 +332,14 @@ export class DelayForwarder {
       stalled: (cause) => this.#cannotRead(cause),
       notice: (error) => this.#dependencies.notice(error),
     };
+    const { passesUnreadable: deliversUnreadable, references } = this.#dependencies;
     const prefetch = this.#readAhead.prefetch;
-    const options = { group, topics: [delays], prefetch, prefetchPer: "partition" } as const;
-    return this.#dependencies.openConsumer(options, sink);
+    const options = { group, topics: [delays], prefetch, prefetchPer: "partition", deliversUnreadable } as const;
+    const reviewed = deadLetters === undefined ? options : { ...options, references: () => references(deadLetters) };
+    return this.#dependencies.openConsumer(reviewed, sink);
   }
 
-  #opened(consumer: Receiver | undefined): void {
+  #opened(consumer: RecordConsumer | undefined): void {
     if (consumer === undefined) return;
     this.#consumer = consumer;
     this.#settling.open(consumer);
@@ -346,7 +360,8 @@ export class DelayForwarder {
     for (const delivered of records) {
       const { record, partition } = delivered;
       const delay = delayOf(record);
-      if (delay === undefined) this.#reportForeign(delivered);
+      if (record.unreadable !== undefined) this.#reportUnreadable(delivered, record.unreadable.error);
+      else if (delay === undefined) this.#reportForeign(delivered);
       const waiting: Waiting = {
         delivered,
         delay,
@@ -357,6 +372,7 @@ export class DelayForwarder {
         at: 0,
         isSending: false,
         isRevoked: false,
+        endReference: undefined,
       };
       this.#waiting.set(delivered, waiting);
       this.#put(waiting);
@@ -373,6 +389,14 @@ export class DelayForwarder {
     this.#notices.report("foreign", new MessagingError("invalid", text, { cause: record.problem }));
   }
 
+  #reportUnreadable({ record, partition }: DeliveredRecord, cause: MessagingError): void {
+    const { delays, deadLetters } = this.#of;
+    const where = `offset ${record.offset} of "${delays}", partition ${partition}, cannot be read`;
+    const what = deadLetters === undefined ? "no dead letter" : "a dead letter";
+    const text = `${where}: ${what} refers to it; it stays there with everything behind it, and the next records are read`;
+    this.#notices.report("unreadable", new MessagingError(cause.code, text, { cause }));
+  }
+
   #put(waiting: Waiting): void {
     const { clock } = this.#dependencies;
     const sleepMs = Math.min(Math.max(waiting.leavesAt - clock.now(), 0), MAX_SLEEP_MS);
@@ -384,8 +408,10 @@ export class DelayForwarder {
     const now = this.#dependencies.clock.now();
     const due: Waiting[] = [];
     const further: Waiting[] = [];
+    const unreadable: Waiting[] = [];
     for (const waiting of items) {
-      if (now < waiting.leavesAt) this.#put(waiting);
+      if (waiting.delivered.record.unreadable !== undefined) unreadable.push(waiting);
+      else if (now < waiting.leavesAt) this.#put(waiting);
       else if (waiting.delay === undefined || waiting.delay.dueAt <= now) due.push(waiting);
       else further.push(waiting);
     }
@@ -398,6 +424,30 @@ export class DelayForwarder {
       const record = undelayedRecord(delivered.record, partition);
       return delayedRecord(record, delay?.dueAt ?? now, now);
     });
+    this.#passUnreadable(unreadable, now);
+  }
+
+  /** Keeps unreadable batches in the log, and goes on behind them once dead letters refer to them. */
+  #passUnreadable(items: readonly Waiting[], now: number): void {
+    const kept = items.filter((waiting) => this.#keep(waiting));
+    const { deadLetters } = this.#of;
+    if (deadLetters === undefined) {
+      for (const { delivered } of kept) this.#finish(delivered, "ack");
+      return;
+    }
+    this.#send(topicName(deadLetters), kept, ({ delivered }) =>
+      deadLetterRecord(unreadableLetter(delivered, deadLetters.of, now), this.#dependencies.random),
+    );
+  }
+
+  /** False if the record cannot be kept now; then it is tried again, unless it is not ours. */
+  #keep(waiting: Waiting): boolean {
+    if (waiting.endReference !== undefined) return true;
+    waiting.endReference = this.#consumer?.keep(waiting.delivered);
+    if (waiting.endReference !== undefined) return true;
+    waiting.notBefore = this.#dependencies.clock.monotonic() + RETRY.firstMs;
+    this.#put(waiting);
+    return false;
   }
 
   #send(topic: string, items: readonly Waiting[], make: (waiting: Waiting) => RecordToSend): void {
@@ -415,6 +465,7 @@ export class DelayForwarder {
     if (this.#waiting.get(delivered) !== waiting) return;
     if (result.status === "confirmed") {
       this.#notices.over(topic);
+      waiting.endReference?.();
       this.#finish(delivered, "ack");
       return;
     }

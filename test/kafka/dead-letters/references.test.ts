@@ -250,13 +250,19 @@ test("a dead letter has records of its own destination read, and of no other", a
   const to = (topic: string, filter?: string) => ({
     refersTo: { topic, partition: 2, offset: 7, lastOffset: 8, records: 2, timestamp: 5_000, filter },
   });
-  for (const topic of ["placed", "placed..billing"]) {
+  for (const topic of ["placed", "placed..billing", "placed..billing.delays"]) {
     const messages: readonly IncomingMessage[] = await resolve(to(topic));
     expect(messages.map(({ body }) => Buffer.from(body).toString())).toEqual(['"7"', '"8"']);
   }
   expect(await resolve(to("placed", "eu.#"))).toEqual([]);
   opened.length = 0;
-  for (const topic of ["secrets", "placed..billing.dlq", "placed..billing.quarantine", "placed..mail"]) {
+  for (const topic of [
+    "secrets",
+    "placed.delays",
+    "placed..billing.dlq",
+    "placed..billing.quarantine",
+    "placed..mail",
+  ]) {
     await expect(resolve(to(topic))).rejects.toMatchObject({ code: "invalid" });
   }
   await expect(resolve(to("placed"), {})).rejects.toMatchObject({ code: "invalid" });

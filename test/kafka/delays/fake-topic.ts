@@ -1,15 +1,13 @@
-import type { ConsumerOptions, RecordSink } from "../../../adapters/kafka/consuming/assigned-partition.ts";
+import type {
+  ConsumerOptions,
+  RecordConsumer,
+  RecordSink,
+} from "../../../adapters/kafka/consuming/assigned-partition.ts";
 import type { DeliveredRecord } from "../../../adapters/kafka/consuming/partition-ledger.ts";
 import type { Producer, RecordToSend } from "../../../adapters/kafka/producing/producer.ts";
 import type { LogRecord } from "../../../adapters/kafka/records/contract.ts";
-import type {
-  DeliveryToken,
-  Receiver,
-  SendReport,
-  SendResult,
-  Settlement,
-  SettleResult,
-} from "../../../core/adapter.ts";
+import { unreadableRecord } from "../../../adapters/kafka/records/read.ts";
+import type { DeliveryToken, SendReport, SendResult, Settlement, SettleResult } from "../../../core/adapter.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import type { VirtualTime } from "../../simulation/virtual-time.ts";
 
@@ -51,6 +49,16 @@ export class FakeTopics {
     },
   };
 
+  /** A batch that cannot be read. */
+  appendUnreadable(topic: string, partition: number, error: MessagingError): LogRecord {
+    const log = this.partitions(topic)[partition] ?? [];
+    const extent = { lastOffset: log.length, records: 3, timestamp: 5, appendTime: true };
+    const stored = unreadableRecord(log.length, extent, error);
+    log.push(stored);
+    for (const listener of this.listeners) listener();
+    return stored;
+  }
+
   append(topic: string, record: RecordToSend): LogRecord {
     this.arrivals.push({ topic, record, at: this.#time.now });
     const headers: Record<string, Buffer> = Object.create(null);
@@ -84,10 +92,12 @@ export class Progress {
 }
 
 /** A consumer of one topic that reads in order, under a prefetch for each partition. */
-export class FakeConsumer implements Receiver {
+export class FakeConsumer implements RecordConsumer {
   readonly leaseMs = undefined;
   readonly held = new Set<DeliveredRecord>();
   readonly settled: Settlement[] = [];
+  readonly kept: LogRecord[] = [];
+  referencesUnderWay = 0;
   readonly windows: number[] = [];
   readonly options: ConsumerOptions;
   readonly sink: RecordSink;
@@ -128,6 +138,16 @@ export class FakeConsumer implements Receiver {
     });
     this.#wake();
     return new Promise((resolve) => this.#time.schedule(() => resolve(results), 1));
+  }
+
+  keep(token: DeliveryToken): (() => void) | undefined {
+    const delivered = token as DeliveredRecord;
+    if (!this.held.has(delivered)) return undefined;
+    this.kept.push(delivered.record);
+    this.referencesUnderWay++;
+    return () => {
+      this.referencesUnderWay--;
+    };
   }
 
   extend(batch: readonly DeliveryToken[]): Promise<readonly boolean[]> {

@@ -1,15 +1,20 @@
 import { expect, test } from "vitest";
+import { readReference } from "../../../adapters/kafka/dead-letters/references.ts";
 import { DelayForwarder, type ForwarderDependencies } from "../../../adapters/kafka/delays/forwarder.ts";
 import { DELAY_HEADER, delayedRecord, dueAfter, undelayedRecord } from "../../../adapters/kafka/delays/levels.ts";
 import type { RecordToSend } from "../../../adapters/kafka/producing/producer.ts";
 import { CopiedHeaders, NULL_VALUE } from "../../../adapters/kafka/records/read.ts";
 import { MessagingError } from "../../../core/errors.ts";
+import { HEADER } from "../../../core/system-headers.ts";
 import { Prng } from "../../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../../simulation/virtual-time.ts";
 import { FakeConsumer, FakeTopics, Progress } from "./fake-topic.ts";
 
 const DELAYS = "orders.delays";
-const OF = { topic: "orders", delays: DELAYS, group: DELAYS };
+const ORDERS = { kind: "queue", name: "orders" } as const;
+const DEAD_LETTERS = { kind: "dead-letters", of: ORDERS } as const;
+const OF = { topic: "orders", delays: DELAYS, group: DELAYS, deadLetters: DEAD_LETTERS };
+const EVENTS = { ...OF, deadLetters: undefined };
 const HOUR = 3_600_000;
 
 function world(seed = "delays") {
@@ -21,7 +26,7 @@ function world(seed = "delays") {
   const sender = new ProcessClock(time);
 
   /** A process that forwards. */
-  function forward(overrides: Partial<ForwarderDependencies> = {}) {
+  function forward(overrides: Partial<ForwarderDependencies> = {}, of: typeof OF | typeof EVENTS = OF) {
     const clock = new ProcessClock(time);
     const consumers: FakeConsumer[] = [];
     const forwarder = new DelayForwarder(
@@ -29,6 +34,8 @@ function world(seed = "delays") {
         producer: topics.producer,
         clock,
         random: prng,
+        passesUnreadable: true,
+        references: async () => new Map(),
         openConsumer: async (options, sink) => {
           const consumer = new FakeConsumer(topics, progress, time, options, sink);
           consumers.push(consumer);
@@ -37,7 +44,7 @@ function world(seed = "delays") {
         notice: (error) => notices.push(error),
         ...overrides,
       },
-      OF,
+      of,
     );
     return { clock, forwarder, consumers };
   }
@@ -274,6 +281,63 @@ test("a record in the lowest level that is due in ages moves to the highest, and
   const hog = topics.append(DELAYS, { key: undefined, value: Buffer.from("hog"), headers, partition: 0 });
   expect(await time.until(() => progress.acknowledged.has(hog), HOUR)).toBe(true);
   expect(topics.partitions(DELAYS)[7]?.map(({ value }) => String(value))).toEqual(["hog"]);
+});
+
+const UNREADABLE = new MessagingError("too-large", "it inflates to more than 64 MiB");
+
+test("an unreadable batch becomes a dead letter that refers to it, stays in the log, and holds nothing up", async () => {
+  const { time, topics, progress, forward, send, ids, notices } = world();
+  const { consumers } = forward();
+  const batch = topics.appendUnreadable(DELAYS, 0, UNREADABLE);
+  let refusals = 2;
+  topics.answer = (topic) =>
+    topic === "orders.dlq" && refusals-- > 0
+      ? { status: "unknown", cause: new Error("gone") }
+      : { status: "confirmed" };
+  send("behind it", 100);
+  expect(await time.until(() => ids().length === 1 && progress.acknowledged.size === 2, HOUR)).toBe(true);
+  expect(ids()).toEqual(["behind it"]);
+  expect(progress.acknowledged).toContain(batch);
+  const dead = topics.arrivals.filter(({ topic }) => topic === "orders.dlq").map(({ record }) => record);
+  expect(readReference(Buffer.from(dead.at(-1)?.value ?? []))).toEqual({
+    topic: DELAYS,
+    partition: 0,
+    offset: 0,
+    lastOffset: 0,
+    records: 3,
+    timestamp: 5,
+  });
+  const headers = Object.fromEntries(dead.at(-1)?.headers ?? []);
+  expect(headers).toMatchObject({
+    [HEADER.deadReason]: "invalid",
+    [HEADER.deadOrigin]: 'queue "orders"',
+    [HEADER.deadError]: UNREADABLE.message,
+    [HEADER.deadReference]: `${DELAYS}/0/0`,
+  });
+  expect(consumers[0]?.kept).toEqual([batch]);
+  expect(consumers[0]?.referencesUnderWay).toBe(0);
+  expect(notices.map(({ code, cause }) => [code, cause])).toEqual([["too-large", UNREADABLE]]);
+  expect(consumers[0]?.options).toMatchObject({ deliversUnreadable: true, references: expect.any(Function) });
+});
+
+test("an unreadable batch of delayed events, which have no dead letters, stays in the log for good", async () => {
+  const { time, topics, progress, forward, send, ids, notices } = world();
+  const { consumers } = forward({}, EVENTS);
+  const batch = topics.appendUnreadable(DELAYS, 0, UNREADABLE);
+  send("behind it", 100);
+  expect(await time.until(() => ids().length === 1 && progress.acknowledged.size === 2, HOUR)).toBe(true);
+  expect(consumers[0]?.kept).toEqual([batch]);
+  // No review may end that.
+  expect(consumers[0]?.referencesUnderWay).toBe(1);
+  expect(consumers[0]?.options.references).toBeUndefined();
+  expect(notices.map(({ code }) => code)).toEqual(["too-large"]);
+});
+
+test("who wants partitions to stop at an unreadable batch has levels stop there as well", async () => {
+  const { time, forward } = world();
+  const { consumers } = forward({ passesUnreadable: false });
+  await time.until(() => consumers.length > 0, 1_000);
+  expect(consumers[0]?.options.deliversUnreadable).toBe(false);
 });
 
 test("large messages are read ahead singly", async () => {
