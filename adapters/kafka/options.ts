@@ -1,7 +1,7 @@
 import type { ConnectionOptions } from "node:tls";
 import { checkInteger, checkOptions, optionalText } from "../../core/checks.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { type Compression, DEFAULT_LIMITS } from "./records/contract.ts";
+import { type Compression, DEFAULT_LIMITS, storedCompression } from "./records/contract.ts";
 
 const DEFAULT_PORT = 9092;
 const PLACE = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?$/;
@@ -157,7 +157,10 @@ export interface KafkaOptions {
    * Default `dead-letter`.
    */
   readonly unreadable?: "dead-letter" | "stop";
-  /** The most bytes that a batch may inflate to. Default 67,108,864 (64 MiB). */
+  /**
+   * The most bytes that a batch may inflate to. With compression at least `maxMessageBytes` and 131,072 (128 KiB).
+   * Default 67,108,864 (64 MiB), or that if it is more.
+   */
   readonly maxInflatedBytes?: number;
 }
 
@@ -215,6 +218,8 @@ const OWN_CONFIGURATION = [
   "unclean.leader.election.enable",
 ];
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+/** How much longer the group waits than a consumer may drain: it also has to commit. */
+const LAST_COMMIT_MS = 10_000;
 const DAY_MS = 24 * 60 * 60 * 1000;
 /** The largest Buffer on every supported Node.js. */
 const LARGEST_BUFFER = 2 ** 32;
@@ -228,10 +233,16 @@ export function mostBatchBytes({ maxMessageBytes }: Pick<Settings, "maxMessageBy
   return maxMessageBytes + BESIDE_THE_BODY_BYTES;
 }
 
+/** How long the group waits for a consumer that gives partitions back, in milliseconds. */
+export function rebalanceTimeoutMs({ drainTimeoutMs }: Pick<Settings, "drainTimeoutMs">): number {
+  // The protocol has no more bits.
+  return Math.min(drainTimeoutMs + LAST_COMMIT_MS, MAX_TIMEOUT_MS);
+}
+
 /** Checks the options and adds the defaults. Throws `invalid`; the error never holds a secret. */
 export function resolveOptions(options: KafkaOptions): Settings {
   checkOptions(WHERE, options, OPTIONS);
-  const { reconnect = {} } = options;
+  const { reconnect = {}, maxMessageBytes = DEFAULT_MESSAGE_BYTES } = options;
   checkOptions(`${WHERE} { reconnect }`, reconnect, ["firstMs", "maxMs"]);
   const settings: Settings = {
     brokers: parseBrokers(options.brokers),
@@ -251,19 +262,32 @@ export function resolveOptions(options: KafkaOptions): Settings {
     topicConfiguration: checkConfiguration(options.topicConfiguration ?? {}),
     trim: options.trim ?? "shared",
     compression: options.compression ?? "none",
-    maxMessageBytes: options.maxMessageBytes ?? DEFAULT_MESSAGE_BYTES,
+    maxMessageBytes,
     unreadable: options.unreadable ?? "dead-letter",
-    maxInflatedBytes: options.maxInflatedBytes ?? DEFAULT_LIMITS.maxInflatedBytes,
+    maxInflatedBytes:
+      options.maxInflatedBytes ?? Math.max(DEFAULT_LIMITS.maxInflatedBytes, mostBatchBytes({ maxMessageBytes })),
   };
   checkNumbers(settings);
   checkChoice("trim", settings.trim, TRIMS);
   checkChoice("unreadable", settings.unreadable, UNREADABLE);
   checkChoice("compression", settings.compression, COMPRESSIONS);
+  checkInflating(settings);
   return settings;
 }
 
 function checkChoice(name: string, value: string, choices: readonly string[]): void {
   if (!choices.includes(value)) throw invalid(`takes ${choices.map((one) => `"${one}"`).join(", ")} as ${name}`);
+}
+
+/** A process must be able to read what it sends. */
+function checkInflating(settings: Settings): void {
+  const { compression, topicConfiguration, maxInflatedBytes, maxMessageBytes } = settings;
+  const stored = storedCompression(topicConfiguration["compression.type"]);
+  const least = mostBatchBytes(settings);
+  if ((compression === "none" && stored === "none") || maxInflatedBytes >= least) return;
+  throw invalid(
+    `with compression takes a maxInflatedBytes of ${least} or more, since a body of ${maxMessageBytes} bytes inflates to that with its headers; raise it, or lower maxMessageBytes`,
+  );
 }
 
 function checkNumbers(settings: Settings): void {
@@ -285,12 +309,13 @@ function checkNumbers(settings: Settings): void {
 
 function resolveTls(ssl: boolean | ConnectionOptions | undefined): ConnectionOptions | undefined {
   if (ssl === undefined || ssl === false) return undefined;
-  if (ssl === true) return {};
+  // Said explicitly, because NODE_TLS_REJECT_UNAUTHORIZED=0 changes Node's default.
+  if (ssl === true) return { rejectUnauthorized: true };
   if (typeof ssl !== "object" || ssl === null) throw invalid("takes true or an object of TLS options as ssl");
   if (ssl.rejectUnauthorized === false) {
     throw invalid("always verifies the brokers' certificates; give the authority that signed them as ssl.ca");
   }
-  return { ...ssl };
+  return { ...ssl, rejectUnauthorized: true };
 }
 
 function checkConfiguration(given: Readonly<Record<string, string>>): Readonly<Record<string, string>> {

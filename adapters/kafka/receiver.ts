@@ -33,16 +33,13 @@ import type { GroupMember, RebalanceListener } from "./group/coordinator.ts";
 import { openMember } from "./group/member.ts";
 import { incoming, incomingRecord, type KafkaRecord, routingKeyOf } from "./message-codec.ts";
 import { type DelayableAddress, delaysGroup, delaysTopic, groupName, topicName, topicsOf } from "./names.ts";
-import type { Settings } from "./options.ts";
+import { rebalanceTimeoutMs, type Settings } from "./options.ts";
 import type { KafkaClient, TopicPartition } from "./port.ts";
 import type { Producer } from "./producing/producer.ts";
 import type { KafkaPublisher } from "./publisher.ts";
 import type { LogRecord } from "./records/contract.ts";
 import { decodeRecords } from "./records/decode.ts";
 import type { Trimmer } from "./topology/trimmer.ts";
-
-/** How much longer the group waits than a consumer may drain: it also has to commit. */
-const LAST_COMMIT_MS = 10_000;
 
 type FactorySettings = Pick<
   Settings,
@@ -104,13 +101,13 @@ export class ConsumerFactory {
   }
 
   member(group: string, topics: readonly string[], listener: RebalanceListener, heartbeatMs?: number): GroupMember {
-    const { sessionTimeoutMs, drainTimeoutMs } = this.#settings;
+    const { sessionTimeoutMs } = this.#settings;
     return openMember({
       client: this.#client,
       group,
       topics,
       sessionTimeoutMs,
-      rebalanceTimeoutMs: drainTimeoutMs + LAST_COMMIT_MS,
+      rebalanceTimeoutMs: rebalanceTimeoutMs(this.#settings),
       ...(heartbeatMs === undefined ? {} : { heartbeatMs }),
       listener,
       clock: this.#clock,

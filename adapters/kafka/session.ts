@@ -40,6 +40,7 @@ import {
   references,
   resolveReference,
 } from "./receiver.ts";
+import { checkCompression, storedCompression } from "./records/contract.ts";
 import { GroupPositions, lag, rewind } from "./topology/positions.ts";
 import {
   otherGroups,
@@ -74,6 +75,8 @@ export class Session {
 
   constructor(client: KafkaClient, settings: Settings, signals: AdapterSignals) {
     const { requestTimeoutMs, compression, maxInflatedBytes } = settings;
+    // Nobody here could read what the brokers compress by another codec.
+    checkCompression(storedCompression(settings.topicConfiguration["compression.type"]));
     const [clock, random] = [systemClock(), systemRandom()];
     const [asking, producing] = [client.connection(), client.connection()];
     const notice = (error: MessagingError): void => this.#notice(error);

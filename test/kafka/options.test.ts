@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { type KafkaOptions, resolveOptions } from "../../adapters/kafka/options.ts";
+import { kafka } from "../../adapters/kafka/index.ts";
+import { type KafkaOptions, mostBatchBytes, rebalanceTimeoutMs, resolveOptions } from "../../adapters/kafka/options.ts";
 import { isMessagingError } from "../../core/errors.ts";
 
 const CANARY = "canary-password";
@@ -48,17 +49,41 @@ test("everything else has a default", () => {
   });
 });
 
+test("by default whatever may be sent can be read, and without compression the limit may be any", () => {
+  const largest = resolveOptions({ brokers: "localhost", compression: "gzip", maxMessageBytes: 2 ** 26 });
+  expect(largest.maxInflatedBytes).toBe(mostBatchBytes(largest));
+  const { maxInflatedBytes } = resolveOptions({
+    brokers: "localhost",
+    maxInflatedBytes: 1_000,
+    topicConfiguration: { "compression.type": "producer" },
+  });
+  expect(maxInflatedBytes).toBe(1_000);
+});
+
+test("the group waits longer than a drain takes, as far as the protocol's numbers go", () => {
+  expect(rebalanceTimeoutMs(resolveOptions({ brokers: "localhost" }))).toBe(70_000);
+  const longest = resolveOptions({ brokers: "localhost", drainTimeoutMs: 2 ** 31 - 1 });
+  expect(rebalanceTimeoutMs(longest)).toBe(2 ** 31 - 1);
+});
+
+test("topics that brokers compress by a codec that is not here are refused when the adapter opens", async () => {
+  const options = { brokers: "localhost:1", topicConfiguration: { "compression.type": "lz4" } };
+  const signals = { up: () => {}, down: () => {}, notice: () => {} } as never;
+  await expect(kafka(options).open(signals)).rejects.toMatchObject({ code: "unsupported" });
+});
+
 test("what is passed through is a copy", () => {
   const sasl = { mechanism: "plain", username: "ada", password: CANARY } as const;
-  const ssl = { servername: "kafka.example" };
+  const ssl = { servername: "kafka.example", rejectUnauthorized: undefined } as never as { servername: string };
   const topicConfiguration = { "segment.bytes": "1048576" };
   const options = Object.freeze({ brokers: ["localhost"], sasl, ssl, topicConfiguration, retentionMs: -1 });
   const settings = resolveOptions(options);
-  expect(settings).toMatchObject({ sasl, ssl, topicConfiguration, retentionMs: -1 });
+  const verified = { servername: "kafka.example", rejectUnauthorized: true };
+  expect(settings).toMatchObject({ sasl, ssl: verified, topicConfiguration, retentionMs: -1 });
   expect(settings.sasl).not.toBe(sasl);
   expect(settings.ssl).not.toBe(ssl);
   expect(settings.topicConfiguration).not.toBe(topicConfiguration);
-  expect(resolveOptions({ brokers: "localhost", ssl: true }).ssl).toEqual({});
+  expect(resolveOptions({ brokers: "localhost", ssl: true }).ssl).toEqual({ rejectUnauthorized: true });
   expect(resolveOptions({ brokers: "localhost", ssl: false }).ssl).toBeUndefined();
 });
 
@@ -84,6 +109,14 @@ test.each<[string, Partial<Record<keyof KafkaOptions, unknown>> | Record<string,
   ["a retention of nothing", { retentionMs: 0 }],
   ["a compression that Kafka does not have", { compression: "brotli" }],
   ["a body over 64 MiB", { maxMessageBytes: 2 ** 26 + 1 }],
+  [
+    "bodies that inflate to more than is read",
+    { compression: "gzip", maxMessageBytes: 1_000, maxInflatedBytes: 100_000 },
+  ],
+  [
+    "bodies that brokers compress and that inflate to more than is read",
+    { topicConfiguration: { "compression.type": "gzip" }, maxInflatedBytes: 1_000_000 },
+  ],
   ["a topic configuration of ours", { topicConfiguration: { "cleanup.policy": "compact" } }],
   ["a topic configuration that is no text", { topicConfiguration: { "segment.bytes": 1_000 } }],
   ["a trim that is neither", { trim: "yes" }],

@@ -184,6 +184,8 @@ describe("a topic that stands", () => {
   test("is well with Kafka's own defaults, for events", () => {
     const defaults = { "cleanup.policy": "delete", "retention.ms": "604800000", "max.message.bytes": "1048588" };
     expect(faults("placed", defaults)).toEqual([]);
+    for (const type of ["producer", "uncompressed", "gzip", "none of these"])
+      expect(faults("placed", { ...defaults, "compression.type": type })).toEqual([]);
   });
 
   test.each<[string, string, Readonly<Record<string, string>>, object?]>([
@@ -200,6 +202,12 @@ describe("a topic that stands", () => {
     ["can never be written to", "orders.queue", { "min.insync.replicas": "2" }],
     ["confirms what one broker alone has", "orders.queue", { "min.insync.replicas": "1" }, { replicas: 3 }],
     ["elects leaders that know less", "orders.queue", { "unclean.leader.election.enable": "true" }],
+    [
+      "is compressed by a codec that is not here",
+      "orders.queue.delays",
+      { "compression.type": "lz4" },
+      { partitions: 8 },
+    ],
     ["has too few partitions for its delays", "orders.queue.delays", {}, { partitions: 4 }],
     ["has several partitions of dead letters", "orders.dlq", {}, { partitions: 4 }],
     [

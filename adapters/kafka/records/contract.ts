@@ -128,11 +128,21 @@ export function compressionOf(number: number): Compression | undefined {
   return COMPRESSIONS[number];
 }
 
+/** Whether batches with this compression can be written and read here. */
+export function hasCodec(compression: Compression): boolean {
+  if (compression === "none" || compression === "gzip") return true;
+  if (compression === "zstd" && zlib.zstdDecompress !== undefined) return true;
+  return registeredCodec(compression) !== undefined;
+}
+
 /** Throws `unsupported`, with what to install, if there is no codec. */
 export function checkCompression(compression: Compression): void {
-  if (compression === "none" || compression === "gzip") return;
-  if (compression === "zstd" && zlib.zstdDecompress !== undefined) return;
-  if (registeredCodec(compression) === undefined) throw noCodec(compression);
+  if (!hasCodec(compression)) throw noCodec(compression);
+}
+
+/** The compression that brokers store records in under a topic's `compression.type`: `none` if they leave it to senders. */
+export function storedCompression(type: string | undefined): Compression {
+  return COMPRESSIONS.find((compression) => compression === type) ?? "none";
 }
 
 /** Compresses. Rejects with `unsupported` without a codec. */

@@ -7,6 +7,7 @@ import { LEVELS } from "../delays/levels.ts";
 import { collisionName, type DelayableAddress, delaysTopic, topicName } from "../names.ts";
 import { mostBatchBytes, type Settings } from "../options.ts";
 import type { TopicMetadata, TopicSpecification } from "../port.ts";
+import { hasCodec, storedCompression } from "../records/contract.ts";
 
 /**
  * The purpose of a topic, which decides its retention: `events` for a time, `entries` (dead letters) until removed,
@@ -201,6 +202,7 @@ export const INSPECTED = [
   "max.message.bytes",
   "min.insync.replicas",
   "unclean.leader.election.enable",
+  "compression.type",
 ] as const;
 
 type InspectSettings = Pick<Settings, "maxMessageBytes" | "replicationFactor">;
@@ -219,6 +221,7 @@ export function inspect(
     ...retentionFaults(planned, (name) => configuration.get(name)),
     ...(planned.role === "quarantine" ? [] : sizeFaults(settings, (name) => configuration.get(name))),
     ...safetyFaults(replicas, settings, (name) => configuration.get(name)),
+    ...compressionFaults((name) => configuration.get(name)),
   ];
   return faults.map(
     (fault) => new MessagingError("conflict", `topic "${planned.name}" (${planned.what}) ${oneLine(fault, MAX_FAULT)}`),
@@ -267,6 +270,13 @@ function* sizeFaults(settings: InspectSettings, value: (name: Inspected) => stri
   const most = Number(value("max.message.bytes") ?? needed);
   if (most < needed) {
     yield `has max.message.bytes=${most}, and a body of ${settings.maxMessageBytes} bytes needs ${needed} with its headers: raise it, or lower the option maxMessageBytes`;
+  }
+}
+
+function* compressionFaults(value: (name: Inspected) => string | undefined): Iterable<string> {
+  const stored = storedCompression(value("compression.type"));
+  if (!hasCodec(stored)) {
+    yield `has compression.type=${stored}, and there is no codec for that here, so that no record of it can be read: register one with kafkajs, or set it to producer`;
   }
 }
 

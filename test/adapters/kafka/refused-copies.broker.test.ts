@@ -316,6 +316,36 @@ describeKafka("copies that Kafka cannot take, and batches that nobody can read",
     await own.stop();
   });
 
+  test("an unreadable batch among the retries holds none of them up, and is sent back by who can read it", async () => {
+    const orders = queue<string>(`${place.namePrefix}bomb`);
+    const { shop, events } = opened({ maxInflatedBytes: 2 * MiB }, [orders]);
+    const { consumer, handled, mend } = consuming(shop, orders);
+    await shop.start();
+    const delays = `${orders.name}.queue.delays`;
+    const value = JSON.stringify("y".repeat(3 * MiB));
+    await producer.send({
+      topic: delays,
+      compression: CompressionTypes.GZIP,
+      messages: [{ partition: 0, value }],
+    });
+    await shop.send(orders, "x fails at first");
+    await until("the retry", WAIT_MS, () => expect(consumer.status().deadLettered).toBe(1));
+    const dead = deadLetters(shop, orders);
+    await until("both dead letters", WAIT_MS, async () =>
+      expect((await dead.list()).entries.map(({ reference }) => reference).sort()).toEqual([`${delays}/0/0`, null]),
+    );
+    expect(events.some((event) => event.type === "notice" && event.error.message.includes(delays))).toBe(true);
+    expect(await dead.count()).toMatchObject({ count: 2, complete: true });
+    const able = opened();
+    await able.shop.start();
+    mend();
+    expect(await (await deadLetters(able.shop, orders).replay("all")).run()).toMatchObject({ done: 2, failed: 0 });
+    await until("both to be handled", WAIT_MS, () => expect(handled).toHaveLength(2));
+    expect(handled.map(({ length }) => length).sort()).toEqual([16, 3 * MiB].sort());
+    await able.shop.stop();
+    await shop.stop();
+  });
+
   test("where a person prefers it, the partition stops at what cannot be read", async () => {
     const orders = queue<string>(`${place.namePrefix}stopping`);
     await sentInSnappy(orders, [{ value: JSON.stringify("in it") }]);
