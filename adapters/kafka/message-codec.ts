@@ -3,6 +3,7 @@ import type { ForeignProperties, IncomingMessage, OutgoingMessage } from "../../
 import type { MessageHeaders } from "../../core/delivery.ts";
 import { SYSTEM_PREFIX } from "../../core/system-headers.ts";
 import type { DeliveredRecord } from "./consuming/partition-ledger.ts";
+import { type RecordPlace, recordId } from "./names.ts";
 import type { TopicPartition } from "./port.ts";
 import type { RecordToSend } from "./producing/producer.ts";
 import type { HeaderList, HeaderToWrite, LogRecord, RecordToWrite } from "./records/contract.ts";
@@ -155,15 +156,16 @@ export function incoming(delivered: DeliveredRecord): IncomingMessage<KafkaRecor
 }
 
 /**
- * Converts a record to a message. A foreign record gets the id `<topic>-<partition>-<offset>`, which is the same in
- * each delivery. Keys and headers that are not UTF-8 become base64. A tombstone has an empty body.
+ * Converts a record to a message. A foreign record gets the id `<topic>-<partition>-<offset>-<topic id>`, which is the
+ * same in each delivery. Keys and headers that are not UTF-8 become base64. A tombstone has an empty body.
  */
 export function incomingRecord(
-  { topic, partition }: TopicPartition,
+  place: RecordPlace,
   record: LogRecord,
   token: unknown,
   redeliveries: number,
 ): IncomingMessage<KafkaRecord> {
+  const { topic, partition } = place;
   const { offset, value, problem } = record;
   const wire = headerList(record);
   const id = own(wire, WIRE_HEADER.id);
@@ -175,7 +177,7 @@ export function incomingRecord(
   const foreign = foreignProperties(key, tombstone ? body : undefined, record, arePlain(wire), headers);
   return {
     token,
-    id: id === undefined || id === "" ? `${topic}-${partition}-${offset}` : id,
+    id: id === undefined || id === "" ? recordId(place, offset) : id,
     key: key === undefined ? undefined : asText(key),
     routingKey: own(wire, WIRE_HEADER.routingKey),
     headers,

@@ -89,6 +89,18 @@ export function partitionKey({ topic, partition }: TopicPartition): string {
   return `${topic}/${partition}`;
 }
 
+/** Where records are. */
+export interface RecordPlace extends TopicPartition {
+  /** The id of the topic; undefined or empty where it is not known. */
+  readonly topicId?: TopicId | undefined;
+}
+
+/** The id of a record that has none: its place. The topic's id distinguishes it from a record of a recreated topic. */
+export function recordId({ topic, partition, topicId = "" }: RecordPlace, offset: number): string {
+  const place = `${topic}-${partition}-${offset}`;
+  return topicId === "" ? place : `${place}-${topicId}`;
+}
+
 /** Identifies a topic beyond its name. Offsets belong to one topic and mean nothing in another. */
 export interface TopicIdentity {
   readonly id: TopicId;

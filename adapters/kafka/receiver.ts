@@ -198,11 +198,12 @@ export async function resolveReference(
   if (reference === undefined || ![...topicsOf(of), delaysTopic(of)].includes(reference.topic)) {
     throw new MessagingError("invalid", `dead letter ${shownId(letter.id)} refers to nothing that belongs to it`);
   }
-  const records = await referredRecords(factory.log(reference), reference);
+  const log = factory.log(reference);
+  const records = await referredRecords(log, reference);
   const { filter } = reference;
   return records
     .filter((record) => filter === undefined || routingMatches(filter, routingKeyOf(record)))
-    .map((record) => incomingRecord(reference, record, undefined, 0));
+    .map((record) => incomingRecord(log, record, undefined, 0));
 }
 
 /** The parts of the adapter that a receiver uses. */

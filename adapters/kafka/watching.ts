@@ -21,9 +21,9 @@ const UNKNOWN_EXTENT = { lastOffset: 0, records: 1, timestamp: 0, appendTime: fa
 export async function* browseDeadLetters(
   log: Log,
 ): AsyncGenerator<readonly IncomingMessage<KafkaRecord>[], void, undefined> {
-  const at = { topic: log.topic, partition: PARTITION };
   try {
     const scan = await DeadLettersScan.of(log);
+    const at = { topic: log.topic, partition: PARTITION, topicId: log.topicId };
     let batch: IncomingMessage<KafkaRecord>[] = [];
     let bytes = 0;
     for await (const { record } of scan.entries()) {

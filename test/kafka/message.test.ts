@@ -98,6 +98,12 @@ describe("a record of another sender", () => {
   test("has an id by its place, and an empty body if it is a tombstone", () => {
     const back = incomingRecord(PLACE, foreign({ value: undefined }), 1, 0);
     expect(back).toMatchObject({ id: "orders-3-12", key: undefined, contentType: undefined });
+    const again = (topicId: string) => incomingRecord({ ...PLACE, topicId }, foreign({}), 1, 0).id;
+    expect([again("first"), again("second"), again("")]).toEqual([
+      "orders-3-12-first",
+      "orders-3-12-second",
+      "orders-3-12",
+    ]);
     expect(back.body).toHaveLength(0);
     expect(back.native.value).toBeUndefined();
   });

@@ -273,8 +273,7 @@ export class AssignedPartition implements TopicPartition {
   readonly ledger: PartitionLedger;
   readonly watermark: DeliveredWatermark;
   readonly settlements = new PendingSettlements();
-  /** The topic of its offsets; undefined until the cluster was asked. */
-  identity: TopicIdentity | undefined;
+  #identity: TopicIdentity | undefined;
   /** Nothing more is delivered: it is being revoked, or the consumer closes. */
   closing = false;
   /** It is revoked or lost. */
@@ -300,8 +299,8 @@ export class AssignedPartition implements TopicPartition {
     this.topic = at.topic;
     this.partition = at.partition;
     this.lastCommit = lastCommit;
-    this.identity = identity;
     this.ledger = new PartitionLedger(at, progress);
+    this.identity = identity;
     this.watermark = new DeliveredWatermark(progress.watermark);
   }
 
@@ -310,6 +309,16 @@ export class AssignedPartition implements TopicPartition {
     const { offset, metadata } = found;
     if (offset < 0) return new AssignedPartition(found, undefined, beginning(0));
     return new AssignedPartition(found, { offset, metadata }, decodeProgress({ offset, metadata }).progress);
+  }
+
+  /** The topic of its offsets; undefined until the cluster was asked. */
+  get identity(): TopicIdentity | undefined {
+    return this.#identity;
+  }
+
+  set identity(identity: TopicIdentity | undefined) {
+    this.#identity = identity;
+    this.ledger.topicId = identity?.id ?? "";
   }
 
   /** Whether finished records are not yet known to be committed. */

@@ -1,4 +1,5 @@
-import type { TopicPartition } from "../port.ts";
+import type { RecordPlace } from "../names.ts";
+import type { TopicId, TopicPartition } from "../port.ts";
 import type { LogRecord } from "../records/contract.ts";
 import { add, KeptOffsets, MAX_AHEAD, OffsetSet, type Progress, remove, withCrash } from "./progress.ts";
 
@@ -83,6 +84,10 @@ export class InFlightRecord implements DeliveredRecord {
   get partition(): number {
     return this.ledger.partition;
   }
+
+  get topicId(): TopicId {
+    return this.ledger.topicId;
+  }
 }
 
 const COMPACT_AFTER = 1024;
@@ -94,6 +99,8 @@ const COMPACT_AFTER = 1024;
 export class PartitionLedger {
   readonly topic: string;
   readonly partition: number;
+  /** The id of the topic; empty until the cluster was asked. */
+  topicId: TopicId = "";
   /** What dead letters refer to. */
   readonly kept: KeptOffsets;
   readonly #buffer = new RecordBuffer();
@@ -370,7 +377,7 @@ function isFinished(first: number, last: number, finished: OffsetSet): boolean {
 }
 
 /** A record that is delivered and not settled; it is its own token. */
-export interface DeliveredRecord extends TopicPartition {
+export interface DeliveredRecord extends RecordPlace {
   readonly record: LogRecord;
   /** How many consumers crashed while it was, or may have been, in flight. */
   readonly crashes: number;

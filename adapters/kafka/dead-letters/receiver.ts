@@ -342,8 +342,8 @@ class ReadingSession {
   }
 
   #takeOut(entry: Entry, record: LogRecord): readonly DeliveredRecord[] {
-    const { topic, partition } = this.#dependencies.log;
-    const delivered: DeliveredRecord = { topic, partition, record: restoredRecord(record), crashes: 0 };
+    const { topic, partition, topicId } = this.#dependencies.log;
+    const delivered: DeliveredRecord = { topic, partition, topicId, record: restoredRecord(record), crashes: 0 };
     if (this.#dependencies.wanted?.(delivered) === false) return [];
     this.#inFlight.set(delivered, entry);
     return [delivered];

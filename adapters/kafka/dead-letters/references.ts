@@ -6,7 +6,7 @@ import type { DeadLetterReason } from "../../../core/events.ts";
 import { thrownClass, thrownText } from "../../../core/foreign.ts";
 import { HEADER, headerBytes, withHeaders } from "../../../core/system-headers.ts";
 import type { DeliveredRecord } from "../consuming/partition-ledger.ts";
-import { partitionKey, replacedMeanwhile } from "../names.ts";
+import { partitionKey, recordId, replacedMeanwhile } from "../names.ts";
 import type { TopicId, TopicPartition } from "../port.ts";
 import type { LogRecord } from "../records/contract.ts";
 import type { Log, Piece } from "./partition-log.ts";
@@ -172,16 +172,16 @@ export function referringLetter(letter: OutgoingMessage, reference: Reference): 
   // The referenced record is complete, so nothing is cut.
   const headers = withHeaders(letter.headers, { [HEADER.deadReference]: place, [HEADER.cut]: undefined });
   // The id is part of the entry's key, and foreign ids may have any length.
-  const id = letter.id.length > MAX_ID ? `${topic}-${partition}-${offset}` : letter.id;
+  const id = letter.id.length > MAX_ID ? recordId(reference, offset) : letter.id;
   return { ...letter, id, headers, body, contentType: TEXT, size: body.length + headerBytes(headers) };
 }
 
 /** The dead letter of a batch that the adapter found unreadable before it became a message; it refers to the batch. */
 export function unreadableLetter(delivered: DeliveredRecord, of: WorkAddress, now: number): OutgoingMessage {
-  const { topic, partition, record } = delivered;
+  const { record } = delivered;
   const at = new Date(now).toISOString();
   const letter: OutgoingMessage = {
-    id: `${topic}-${partition}-${record.offset}`,
+    id: recordId(delivered, record.offset),
     key: undefined,
     routingKey: undefined,
     headers: {

@@ -332,7 +332,9 @@ describeKafka("copies that Kafka cannot take, and batches that nobody can read",
     await until("the retry", WAIT_MS, () => expect(consumer.status().deadLettered).toBe(1));
     const dead = deadLetters(shop, orders);
     await until("both dead letters", WAIT_MS, async () =>
-      expect((await dead.list()).entries.map(({ reference }) => reference).sort()).toEqual([`${delays}/0/0`, null]),
+      expect(new Set((await dead.list()).entries.map(({ reference }) => reference))).toEqual(
+        new Set([null, `${delays}/0/0`]),
+      ),
     );
     expect(events.some((event) => event.type === "notice" && event.error.message.includes(delays))).toBe(true);
     expect(await dead.count()).toMatchObject({ count: 2, complete: true });
@@ -341,7 +343,7 @@ describeKafka("copies that Kafka cannot take, and batches that nobody can read",
     mend();
     expect(await (await deadLetters(able.shop, orders).replay("all")).run()).toMatchObject({ done: 2, failed: 0 });
     await until("both to be handled", WAIT_MS, () => expect(handled).toHaveLength(2));
-    expect(handled.map(({ length }) => length).sort()).toEqual([16, 3 * MiB].sort());
+    expect(new Set(handled.map(({ length }) => length))).toEqual(new Set(["x fails at first".length, 3 * MiB]));
     await able.shop.stop();
     await shop.stop();
   });
