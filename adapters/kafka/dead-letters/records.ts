@@ -108,8 +108,11 @@ export interface Copy {
 /** A dead letter: a message in one or more records. */
 export interface Entry {
   readonly content: string;
-  /** In the order of offsets; the last one is delivered. Empty once all are removed. */
-  copies: readonly Copy[];
+  /**
+   * In the order of offsets; the last one is delivered. Empty once all are removed. A key that was written several times
+   * may be there as often.
+   */
+  copies: Copy[];
 }
 
 /**
@@ -124,7 +127,7 @@ export class Entries {
   /**
    * New copies of messages that are taken. They may be a later failure of the message, and wait until it is settled.
    */
-  readonly #later = new Map<string, readonly Copy[]>();
+  readonly #later = new Map<string, Copy[]>();
   #next: Iterator<Entry> | undefined;
 
   /** The number of entries. */
@@ -208,7 +211,7 @@ export class Entries {
     if (copies !== undefined) this.#waiting.set(content, { content, copies });
   }
 
-  #keepLater(content: string, copies: readonly Copy[]): void {
+  #keepLater(content: string, copies: Copy[]): void {
     if (copies.length > 0) this.#later.set(content, copies);
     else this.#later.delete(content);
   }
@@ -223,11 +226,14 @@ export class Entries {
   }
 }
 
-function added(copies: readonly Copy[], copy: Copy): readonly Copy[] {
-  return copies.length === 0 ? [copy] : [...without(copies, copy.key), copy];
+/** Changes the array: one message may have very many copies. */
+function added(copies: Copy[], copy: Copy): Copy[] {
+  if (copies.at(-1)?.key === copy.key) copies.pop();
+  copies.push(copy);
+  return copies;
 }
 
-function without(copies: readonly Copy[], key: string): readonly Copy[] {
+function without(copies: Copy[], key: string): Copy[] {
   return copies.some((copy) => copy.key === key) ? copies.filter((copy) => copy.key !== key) : copies;
 }
 

@@ -98,6 +98,24 @@ test("what was given back can be removed", () => {
   expect(entries.size).toBe(0);
 });
 
+test("a key that was written several times is removed at once, wherever its copies are", () => {
+  const entries = new Entries();
+  for (const [offset, own] of ["1", "2", "1", "1"].entries()) entries.put(key("a", own), offset);
+  entries.remove(key("a", "1"));
+  expect(entries.size).toBe(1);
+  expect(taken(entries)).toEqual(["1"]);
+});
+
+test("to put one of many copies of a message does not copy the list of those before it", () => {
+  const entries = new Entries();
+  const put = (offset: number) => entries.put(key("a", String(offset).padStart(11, "0")), offset);
+  put(0);
+  const copies = entries.find(key("a", "0"))?.copies;
+  for (let offset = 1; offset < 1_000; offset++) put(offset);
+  expect(entries.find(key("a", "0"))?.copies).toBe(copies);
+  expect(copies).toHaveLength(1_000);
+});
+
 test("to take all of many costs no more each than of few", () => {
   const entries = new Entries();
   const count = 200_000;
