@@ -36,7 +36,8 @@ export interface Adapter<Native = unknown> {
 
   /**
    * Connects, and keeps the connection until `close`; `signals` reports its state. Resolves when connected. Rejects
-   * (`unreachable`, `unauthorized`) if the first connection fails. May be called again after `close`.
+   * (`unreachable`, `unauthorized`) if the first connection fails, and with `invalid` while it is open already. A call that
+   * rejects leaves everything as it was: the engine does not call `close` after it. May be called again after `close`.
    */
   open(signals: AdapterSignals): Promise<void>;
 

@@ -32,6 +32,7 @@ import { retryPolicy } from "./retry-policy.ts";
 import { asProblem, startFailed, startPatiently, startWait } from "./start.ts";
 
 /** Why nothing is taken any more, and what to do. */
+const NOT_STARTED = "it is not started: call start() first";
 const STOPPED = "it was stopped; make another by createBroker(), and send before stop() or await it last";
 const SUBSCRIBE_OPTIONS = [...CONSUME_OPTIONS, "filter", "from"];
 
@@ -88,6 +89,7 @@ class AdapterBroker<Native> implements Broker<Native> {
     );
     this.#makeId = messageIds(this.#clock, this.#random);
     this.#publishing = new PublisherEngine(adapter, options.publish ?? {}, this.#clock, this.#random);
+    this.#publishing.refuse(NOT_STARTED);
     this.#sending = new DestinationPublisher(adapter, this.#publishing, this.#clock, this.#random, this.#json);
     for (const destination of options.destinations ?? []) {
       if (destination.kind === "queue") this.#declarations.addQueue(destination);
@@ -289,22 +291,25 @@ class AdapterBroker<Native> implements Broker<Native> {
   }
 
   async #tryToStart(): Promise<void> {
+    let opened = false;
     try {
       const problems = this.#declarations.problems(this.#adapter, this.#options.require ?? []);
       if (problems.length > 0) throw startFailed(problems);
       // Set before `open`, so that a connection that is lost during the start counts as lost.
       this.#connected = true;
       await this.#adapter.open(this.#signals());
+      opened = true;
       const consumers = [...this.#consumers];
       await this.#declare();
-      this.#publishing.connected(this.#connected);
-      this.#sending.open();
+      this.#publishing.open(this.#connected);
       await this.#startConsumers(consumers.filter((consumer) => !consumer.ended));
       this.#state = "started";
       // Consumers that were made during the start.
       for (const consumer of this.#consumers) if (!consumers.includes(consumer)) this.#startLate(consumer);
     } catch (error) {
-      await this.#closeAll("it could not be started");
+      // An adapter that this did not open may serve another broker object.
+      if (opened) await this.#adapter.close().catch(() => {});
+      this.#closed("it could not be started");
       throw isMessagingError(error, "start-failed") ? error : startFailed([asProblem(error)]);
     }
   }
@@ -368,16 +373,15 @@ class AdapterBroker<Native> implements Broker<Native> {
     this.#lateStarts = new AbortController();
     const deadline = this.#clock.monotonic() + timeoutMs;
     await Promise.all(this.#consumers.map((consumer) => consumer.halt(timeoutMs)));
-    this.#sending.close(STOPPED);
+    this.#publishing.refuse(STOPPED);
     await this.#publishing.drain(Math.max(deadline - this.#clock.monotonic(), 0));
-    await this.#closeAll(STOPPED);
+    await this.#adapter.close().catch(() => {});
+    this.#closed(STOPPED);
     this.#state = "stopped";
   }
 
-  async #closeAll(why: string): Promise<void> {
-    this.#sending.close(why);
-    await this.#adapter.close().catch(() => {});
-    this.#publishing.close();
+  #closed(why: string): void {
+    this.#publishing.close(why);
     this.#connected = false;
     this.#blocked = undefined;
   }

@@ -113,6 +113,18 @@ async function startsAgain(context: CaseContext): Promise<void> {
   await judgeClean(context, broker, orders);
 }
 
+async function adapterInUse(context: CaseContext): Promise<void> {
+  const orders = context.queue("orders");
+  const adapter = context.harness.adapter();
+  const broker = await context.started({}, (one) => one.consume(orders, () => {}), adapter);
+  const second = context.broker({ destinations: [orders] }, adapter);
+  assert.equal(await codeOf("a start on an adapter in use", second.start()), "start-failed");
+  await second.stop();
+  assert.equal(broker.status().connected, true, "the second broker object closed the adapter of the first");
+  await sendAll(context, broker, orders, works(20));
+  await judgeClean(context, broker, orders);
+}
+
 async function stopMidPublish(context: CaseContext): Promise<void> {
   const orders = context.queue("orders");
   const held = holdConfirms(context.harness.adapter());
@@ -183,6 +195,7 @@ export const lifecycle: readonly ConformanceCase[] = [
   },
   { number: "24a", title: "start after stop; concurrent stops", run: startsAgain },
   { number: "24b", title: "stop during sends: every promise settles with the truth", run: stopMidPublish },
+  { number: "24c", title: "a second broker object on an adapter in use leaves the first alone", run: adapterInUse },
   {
     number: "25",
     title: "consumers join and leave under load: no loss, bounded duplicates, progress",

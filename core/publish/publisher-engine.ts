@@ -44,6 +44,8 @@ export class PublisherEngine {
   #isHeldUp = false;
   #connected = false;
   #blocked = false;
+  /** Why nothing can be sent now; undefined while it is open. */
+  #closed: string | undefined = undefined;
   readonly #conditions: Conditions;
   #life = 0;
 
@@ -75,6 +77,23 @@ export class PublisherEngine {
 
   /** Whether batchers may send. */
   #isOpen = (): boolean => this.#connected && !this.#blocked;
+
+  /** Takes messages from now on. */
+  open(connected: boolean): void {
+    this.#closed = undefined;
+    this.connected(connected);
+  }
+
+  /** Takes no more messages, for this reason. Accepted ones are still sent. */
+  refuse(why: string): void {
+    this.#closed = why;
+  }
+
+  /** Throws `closed` while it takes no messages. */
+  requireOpen(): void {
+    if (this.#closed === undefined) return;
+    throw new MessagingError("closed", `the broker takes no messages: ${this.#closed}`);
+  }
 
   /** Follows the adapter's connection. A new one ends every pause. */
   connected(connected: boolean, why?: MessagingError): void {
@@ -136,6 +155,7 @@ export class PublisherEngine {
     signal: AbortSignal | undefined,
   ): Promise<Receipt> {
     return new Promise((resolve, reject) => {
+      this.requireOpen();
       const whyDown = (): MessagingError | undefined => this.#lost;
       const send = new PendingSend(route, message, this.#deadlines, this.#abandoned, whyDown, resolve, reject, signal);
       this.#deadlines.set(send, timeoutMs);
@@ -266,8 +286,9 @@ export class PublisherEngine {
     return this.#conditions.until(() => this.#messages === 0 && this.#waiters === 0, timeoutMs);
   }
 
-  /** Answers everything that is left, as `unconfirmed` or `closed`, and cancels every timer. */
-  close(): void {
+  /** Answers everything that is left, as `unconfirmed` or `closed`, cancels every timer, and takes no more messages. */
+  close(why: string): void {
+    this.#closed = why;
     this.#connected = false;
     // The next connection reports by itself if it is blocked.
     this.#blocked = false;

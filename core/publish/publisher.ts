@@ -27,8 +27,6 @@ export class DestinationPublisher implements Publisher {
   readonly #makeId: () => string;
   readonly #targets = new WeakMap<Destination, Target>();
   readonly #json: Codec;
-  /** Why nothing can be sent now; undefined while it is open. */
-  #closed: string | undefined = "it is not started: call start() first";
 
   constructor(adapter: Adapter, publishing: PublisherEngine, clock: Clock, random: Random, json: Codec) {
     this.#adapter = adapter;
@@ -36,14 +34,6 @@ export class DestinationPublisher implements Publisher {
     this.#clock = clock;
     this.#json = json;
     this.#makeId = messageIds(clock, random);
-  }
-
-  open(): void {
-    this.#closed = undefined;
-  }
-
-  close(why: string): void {
-    this.#closed = why;
   }
 
   send<Input, Output>(queue: Queue<Input, Output>, body: Input, options?: SendOptions): Promise<Receipt> {
@@ -75,7 +65,7 @@ export class DestinationPublisher implements Publisher {
     kind: Destination["kind"],
   ): Promise<Receipt> {
     try {
-      this.#refuseIfClosed();
+      this.#publishing.requireOpen();
       // A destination of the other kind may be known from the other method.
       const known = destination?.kind === kind ? this.#targets.get(destination) : undefined;
       const target = known ?? this.#target(destination, kind);
@@ -113,14 +103,8 @@ export class DestinationPublisher implements Publisher {
           clock.cancel(timer);
           const leftMs = Math.ceil(until - clock.monotonic());
           if (leftMs <= 0) return;
-          try {
-            // The broker may have stopped meanwhile.
-            this.#refuseIfClosed();
-            resolve(this.#enqueue(target, made, leftMs, signal));
-            handOn();
-          } catch (error) {
-            reject(error);
-          }
+          resolve(this.#enqueue(target, made, leftMs, signal));
+          handOn();
         },
         (error: unknown) => {
           clock.cancel(timer);
@@ -128,11 +112,6 @@ export class DestinationPublisher implements Publisher {
         },
       );
     });
-  }
-
-  #refuseIfClosed(): void {
-    if (this.#closed === undefined) return;
-    throw new MessagingError("closed", `the broker takes no messages: ${this.#closed}`);
   }
 
   #enqueue(

@@ -1,12 +1,13 @@
 import { describe, expect, it } from "vitest";
 import type { Broker, Consumer } from "../../core/broker.ts";
+import { internalsOf } from "../../core/broker-internals.ts";
 import { createBroker } from "../../core/create-broker.ts";
 import { queue, topic } from "../../core/destination.ts";
 import { MessagingError } from "../../core/errors.ts";
 import type { BrokerOptions } from "../../core/options.ts";
 import { Prng } from "../simulation/prng.ts";
 import { ProcessClock, VirtualTime } from "../simulation/virtual-time.ts";
-import { incoming, RecordingAdapter, settled } from "./recording-adapter.ts";
+import { incoming, outgoingMessage, RecordingAdapter, settled } from "./recording-adapter.ts";
 
 const work = queue<unknown>("work");
 const inOrder = queue<unknown>("in-order", { ordered: true });
@@ -98,6 +99,58 @@ describe("starting and stopping", () => {
     answer();
     await refused;
     expect(adapter.handed).toEqual([]);
+    expect(clock.pending).toBe(0);
+  });
+});
+
+describe("an adapter", () => {
+  it("is closed by the broker object that opened it alone", async () => {
+    const { broker, adapter, finish } = world();
+    let opened = 0;
+    let closed = 0;
+    adapter.open = async (signals) => {
+      if (opened > closed) throw new MessagingError("invalid", "it is open already");
+      opened++;
+      adapter.signals = signals;
+    };
+    adapter.close = async () => void closed++;
+    await finish(broker.start());
+    const second = createBroker(adapter);
+    await expect(second.start()).rejects.toMatchObject({ code: "start-failed", problems: [{ code: "invalid" }] });
+    // It finds its problem before it opens anything.
+    adapter.physical = () => "the same";
+    const third = createBroker(adapter, { destinations: [queue("one"), queue("other")] });
+    await expect(third.start()).rejects.toMatchObject({ code: "start-failed" });
+    await Promise.all([second.stop(), third.stop()]);
+    expect(closed).toBe(0);
+    await finish(broker.send(work, 1));
+    await finish(broker.stop());
+    expect(closed).toBe(1);
+  });
+
+  it("is closed after a start that failed once it was open", async () => {
+    const { broker, adapter, finish } = world();
+    let closed = 0;
+    adapter.close = async () => void closed++;
+    adapter.declare = async () => {
+      throw new MessagingError("unauthorized", "not allowed");
+    };
+    const failed = expect(broker.start()).rejects.toMatchObject({ code: "start-failed" });
+    await finish(failed);
+    expect(closed).toBe(1);
+  });
+});
+
+describe("the engine's own copies", () => {
+  it("are refused at once while the broker object is not started", async () => {
+    const { broker, finish, clock } = world();
+    const copy = () =>
+      internalsOf(broker, "test").sendCopy({ kind: "queue", name: "work" }, false, outgoingMessage("copy"));
+    await expect(copy()).rejects.toMatchObject({ code: "closed" });
+    await finish(broker.start());
+    await finish(copy());
+    await finish(broker.stop());
+    await expect(copy()).rejects.toMatchObject({ code: "closed" });
     expect(clock.pending).toBe(0);
   });
 });

@@ -198,8 +198,8 @@ describe("the publish buffer", () => {
     const publishing = new PublisherEngine(adapter, {}, new ProcessClock(new VirtualTime()), new Prng("buffer"));
     publishing.connected(true);
     publishing.blocked(true);
-    publishing.close();
-    publishing.connected(true);
+    publishing.close("it was stopped");
+    publishing.open(true);
     await publishing.send(publishing.route(ADDRESS, false), outgoingMessage("1"));
     expect(adapter.handed).toHaveLength(1);
   });
