@@ -35,7 +35,8 @@ export interface BatchEntry<Body, Options> {
  * - `unconfirmed`: it may or may not be stored; for an idempotent consumer, sending it again with the same id is safe;
  * - `closed`: the broker object is not started, or is stopping.
  *
- * Concurrent calls are allowed. Messages of one caller to one destination are sent in call order.
+ * Concurrent calls are allowed. Messages of one caller to one destination are sent in call order. An asynchronous schema
+ * keeps that order for messages of one key of an ordered destination; any others pass one that still waits for its schema.
  */
 export interface Publisher {
   /** Sends work to a queue. */

@@ -24,6 +24,8 @@ export class Route {
   /** Callers that wait for room in it. */
   readonly waiting = new Fifo<PendingSend>();
   waiters = 0;
+  /** Per key of an ordered address: the last message that waits for its schema. Later ones of the key wait for its end. */
+  readonly validating = new Map<string, Promise<void>>();
 
   constructor(address: Address, ordered: boolean) {
     this.address = address;

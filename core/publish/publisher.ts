@@ -5,6 +5,7 @@ import type { Clock, Random } from "../clock.ts";
 import type { Codec } from "../codec.ts";
 import type { Queue, Topic } from "../destination.ts";
 import { isMessagingError, MessagingError, type SendOutcome } from "../errors.ts";
+import { unawaited } from "../foreign.ts";
 import { messageIds } from "../message-ids.ts";
 import type { PublishOptions, SendOptions } from "../options.ts";
 import { asInvalid, encodeMessage, encodingFor, type MessageEncoding } from "./encode-message.ts";
@@ -70,20 +71,37 @@ export class DestinationPublisher implements Publisher {
       const known = destination?.kind === kind ? this.#targets.get(destination) : undefined;
       const target = known ?? this.#target(destination, kind);
       const message = encodeMessage(target, body, options);
-      const signal = options?.signal;
-      if (message instanceof Promise) {
-        const timeoutMs = options?.timeoutMs ?? this.#publishing.timeoutMs;
-        return abortable(target.where, signal, (handOn) =>
-          this.#enqueueLater(target, message, timeoutMs, handOn, signal),
-        );
+      const turn = turnOf(target, message, body, options?.key);
+      if (!(message instanceof Promise) && turn?.before === undefined) {
+        return this.#enqueue(target, message, options?.timeoutMs, options?.signal);
       }
-      return this.#enqueue(target, message, options?.timeoutMs, signal);
+      return this.#enqueueInTurn(target, message, turn, options);
     } catch (error) {
       return Promise.reject(asInvalid(error));
     }
   }
 
-  /** Waits for an asynchronous schema. Its time counts in the send's `timeoutMs`. */
+  #enqueueInTurn(
+    target: Target,
+    message: OutgoingMessage | Promise<OutgoingMessage>,
+    turn: Turn | undefined,
+    options: (SendOptions & PublishOptions) | undefined,
+  ): Promise<Receipt> {
+    const { signal, timeoutMs = this.#publishing.timeoutMs } = options ?? {};
+    const ready = Promise.all([message, turn?.before]).then(([made]) => made);
+    const ended = turn === undefined ? (): void => {} : takeTurn(target.route, turn);
+    const sent = abortable(target.where, signal, (handOn) => {
+      const handedOn = (): void => {
+        handOn();
+        ended();
+      };
+      return this.#enqueueLater(target, ready, timeoutMs, handedOn, signal);
+    });
+    sent.then(ended, ended);
+    return sent;
+  }
+
+  /** Waits for an asynchronous schema, also that of earlier messages of the key. The time counts in the send's `timeoutMs`. */
   #enqueueLater(
     target: Target,
     message: Promise<OutgoingMessage>,
@@ -95,7 +113,7 @@ export class DestinationPublisher implements Publisher {
     const until = clock.monotonic() + timeoutMs;
     return new Promise((resolve, reject) => {
       const timer = clock.schedule(() => {
-        const what = `${target.where}: its schema took longer than the ${timeoutMs} ms that the send has`;
+        const what = `${target.where}: its schema, or that of an earlier message of its key, took longer than the ${timeoutMs} ms that the send has`;
         reject(new MessagingError("timeout", `${what}. Nothing was sent`));
       }, timeoutMs);
       message.then(
@@ -139,6 +157,44 @@ export class DestinationPublisher implements Publisher {
     };
     this.#targets.set(destination, target);
     return target;
+  }
+}
+
+/** A message's place among those of its key. */
+interface Turn {
+  readonly key: string;
+  /** Resolves when the message before it was handed on or has failed; undefined if it is the first. */
+  readonly before: Promise<void> | undefined;
+}
+
+/** The turn of a message that must not pass others; undefined where there is no order. */
+function turnOf(
+  { destination, route }: Target,
+  message: OutgoingMessage | Promise<OutgoingMessage>,
+  body: unknown,
+  given: string | undefined,
+): Turn | undefined {
+  if (!route.ordered) return undefined;
+  const key = message instanceof Promise ? (given ?? keyOf(destination, body)) : message.key;
+  return key === undefined ? undefined : { key, before: route.validating.get(key) };
+}
+
+/** Lets later messages of the key wait until the returned function is called, and the messages before it have ended too. */
+function takeTurn({ validating }: Route, { key, before }: Turn): () => void {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  validating.set(key, promise);
+  void promise.then(() => {
+    if (validating.get(key) === promise) validating.delete(key);
+  });
+  return () => resolve(before);
+}
+
+/** The key that the message will have. What the key function throws fails the message itself, once it is validated. */
+function keyOf({ options }: Destination, body: unknown): string | undefined {
+  try {
+    return unawaited(options.key?.(body as never));
+  } catch {
+    return undefined;
   }
 }
 

@@ -1,3 +1,4 @@
+import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { describe, expect, it } from "vitest";
 import type { Broker, Consumer } from "../../core/broker.ts";
 import { internalsOf } from "../../core/broker-internals.ts";
@@ -11,6 +12,11 @@ import { incoming, outgoingMessage, RecordingAdapter, settled } from "./recordin
 
 const work = queue<unknown>("work");
 const inOrder = queue<unknown>("in-order", { ordered: true });
+/** A signal, and what aborts it. */
+const aborting = () => {
+  const controller = new AbortController();
+  return { signal: controller.signal, abort: () => controller.abort() };
+};
 const never = (): Promise<void> => new Promise(() => {});
 
 function world(options: BrokerOptions = {}) {
@@ -238,6 +244,52 @@ describe("order", () => {
     main().sink.lost("all", { code: "unreachable" } as never);
     main().sink.deliver([incoming("1", { key: "a", token: "again" })]);
     expect(await time.until(() => started.length === 2, 10_000)).toBe(true);
+    await finish(broker.stop());
+  });
+
+  it("is that of the calls, whatever an asynchronous schema takes", async () => {
+    const { broker, adapter, finish, time } = world();
+    const answers = new Map<number, () => void>();
+    const schema: StandardSchemaV1<{ n: number; key: string }> = {
+      "~standard": {
+        version: 1,
+        vendor: "test",
+        validate: (body) => {
+          const value = body as { n: number; key: string };
+          if (value.n === 0) return { value };
+          return new Promise((resolve) => answers.set(value.n, () => resolve({ value })));
+        },
+      },
+    };
+    const slow = queue("slow", { ordered: true, key: ({ key }) => key, schema });
+    const sent = (): unknown[] =>
+      adapter.handed.flatMap(({ batch }) => batch.map(({ body }) => JSON.parse(Buffer.from(body).toString()).n));
+    await finish(broker.start());
+    const [a, b] = ["a", "b"];
+    const first = broker.sendMany(
+      slow,
+      [1, 2, 3].map((n) => ({ body: { n, key: a } })),
+    );
+    const last = broker.send(slow, { n: 0, key: a });
+    const other = broker.send(slow, { n: 4, key: b });
+    for (const n of [3, 2, 4]) answers.get(n)?.();
+    // Another key does not wait.
+    await finish(other);
+    expect(sent()).toEqual([4]);
+    answers.get(1)?.();
+    await finish(Promise.all([first, last]));
+    expect(sent()).toEqual([4, 1, 2, 3, 0]);
+    // One that is given up keeps the place of those before it, and its own time ends its own wait.
+    const hanging = broker.send(slow, { n: 5, key: a }, { timeoutMs: 1_000 });
+    const refused = [expect(hanging).rejects.toMatchObject({ code: "timeout" })];
+    const { signal, abort } = aborting();
+    refused.push(expect(broker.send(slow, { n: 6, key: a }, { signal })).rejects.toMatchObject({ code: "aborted" }));
+    const behind = broker.send(slow, { n: 0, key: a });
+    abort();
+    await settled();
+    expect(sent()).toHaveLength(5);
+    expect(await time.until(() => sent().length === 6, time.now + 2_000)).toBe(true);
+    await finish(Promise.all([behind, ...refused]));
     await finish(broker.stop());
   });
 
