@@ -26,6 +26,11 @@ export interface BrokerInternals {
    * Settles as `Publisher.send` does.
    */
   sendCopy(to: Address, ordered: boolean, message: OutgoingMessage): Promise<Receipt>;
+  /**
+   * A signal that is aborted when the broker object begins to stop, also if it is started again: receivers that were opened
+   * before are closed then.
+   */
+  stopped(): AbortSignal;
   /** Throws `closed` while the broker object is not started. `what` is the refused action, for the message. */
   requireStarted(what: string): void;
 }

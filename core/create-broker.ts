@@ -71,8 +71,8 @@ class AdapterBroker<Native> implements Broker<Native> {
   readonly #json = jsonCodec();
   readonly #exclusiveTurn = new ExclusiveTurn();
   readonly [INTERNALS]: BrokerInternals;
-  /** Aborted by `stop`: no consumer is to be started late any more. */
-  #lateStarts = new AbortController();
+  /** Aborted by `stop`: no consumer is to be started late any more, and patterns end what they do. */
+  #stopped = new AbortController();
   #state: BrokerStatus["state"] = "new";
   #connected = false;
   #blocked: string | undefined;
@@ -114,6 +114,7 @@ class AdapterBroker<Native> implements Broker<Native> {
       emit: (event) => this.#emit(event),
       makeId: this.#makeId,
       sendCopy: (to, ordered, message) => publishing.sendCopy(publishing.route(to, ordered), message),
+      stopped: () => this.#stopped.signal,
       requireStarted: (what) => {
         if (this.#state !== "started") throw new MessagingError("closed", `${what} cannot be done: call start() first`);
       },
@@ -228,7 +229,7 @@ class AdapterBroker<Native> implements Broker<Native> {
       const found = problems.length > 0 ? problems : await this.#adapter.declare(topology);
       if (found.length > 0) throw startFailed(found);
     };
-    void keepStarting(consumer, this.#clock, prepare, this.#lateStarts.signal);
+    void keepStarting(consumer, this.#clock, prepare, this.#stopped.signal);
   }
 
   async #declare(): Promise<void> {
@@ -369,8 +370,8 @@ class AdapterBroker<Native> implements Broker<Native> {
       return;
     }
     this.#state = "stopping";
-    this.#lateStarts.abort();
-    this.#lateStarts = new AbortController();
+    this.#stopped.abort();
+    this.#stopped = new AbortController();
     const deadline = this.#clock.monotonic() + timeoutMs;
     await Promise.all(this.#consumers.map((consumer) => consumer.halt(timeoutMs)));
     this.#publishing.refuse(STOPPED);

@@ -87,10 +87,8 @@ export class MemoryAdapter implements Adapter<undefined> {
 
   send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
     batch.forEach((message, index) => {
-      if (!this.#open) {
-        const cause = new MessagingError("closed", "the memory adapter is closed");
-        report(index, { status: "unknown", cause, unsent: true });
-      } else if (to.kind === "topic") this.#publish(to, message, index, report);
+      if (!this.#open) report(index, { status: "unknown", cause: closed(), unsent: true });
+      else if (to.kind === "topic") this.#publish(to, message, index, report);
       else this.#send(to, message, index, report);
     });
   }
@@ -121,7 +119,12 @@ export class MemoryAdapter implements Adapter<undefined> {
     report(index, CONFIRMED);
   }
 
+  #requireOpen(): void {
+    if (!this.#open) throw closed();
+  }
+
   async receive(from: Source, options: ReceiveOptions, sink: DeliverySink<undefined>): Promise<Receiver> {
+    this.#requireOpen();
     const queue = this.space.queue(from);
     if (queue === undefined) throw notFound(from);
     const deadLetters = from.kind === "dead-letters" ? undefined : this.space.queue({ kind: "dead-letters", of: from });
@@ -134,6 +137,7 @@ export class MemoryAdapter implements Adapter<undefined> {
   }
 
   async *browse(of: DeadLettersAddress): AsyncGenerator<readonly IncomingMessage<undefined>[], void, undefined> {
+    this.#requireOpen();
     const queue = this.space.queue(of);
     if (queue === undefined) throw notFound(of);
     const stored = queue.browse();
@@ -150,11 +154,12 @@ export class MemoryAdapter implements Adapter<undefined> {
   }
 
   #quarantine(of: WorkAddress, added?: string): readonly string[] {
-    if (!this.#open) throw new MessagingError("closed", "the memory adapter is closed");
+    this.#requireOpen();
     return this.space.quarantine(of, added);
   }
 
   async depth(of: Address): Promise<Depth> {
+    this.#requireOpen();
     const queue = this.space.queue(of);
     // A topic stores no messages.
     if (queue === undefined && of.kind === "topic" && this.space.has(of))
@@ -164,6 +169,7 @@ export class MemoryAdapter implements Adapter<undefined> {
   }
 
   async list(): Promise<readonly (WorkAddress | TopicAddress)[]> {
+    this.#requireOpen();
     return this.space.list();
   }
 
@@ -172,6 +178,7 @@ export class MemoryAdapter implements Adapter<undefined> {
   }
 
   async watch(of: QueueAddress | TopicAddress, watcher: Watcher<undefined>): Promise<() => Promise<void>> {
+    this.#requireOpen();
     if (!this.space.has(of)) throw notFound(of);
     let last: Promise<void> = Promise.resolve();
     let waiting = 0;
@@ -196,6 +203,10 @@ export class MemoryAdapter implements Adapter<undefined> {
     this.#leases.clear();
     this.space.closed();
   }
+}
+
+function closed(): MessagingError {
+  return new MessagingError("closed", "the memory adapter is not open; start the broker first");
 }
 
 function notFound(address: Address): MessagingError {

@@ -175,6 +175,8 @@ interface RunParts {
   readonly tally: BridgeTally;
   readonly prefetch: BridgePrefetch;
   readonly pacer: Pace;
+  /** Aborted when nothing is to be sent any more. */
+  readonly stop: AbortSignal;
   /** A message arrived or was moved. */
   readonly moved: () => void;
   /** No message can be moved. */
@@ -240,7 +242,7 @@ export class BridgeRun {
 
   /** Sends all that may be sent. Waits for the receiver to be open, since acks need it. */
   pump(): void {
-    while (!this.#paused && !this.#closing && this.#receiver !== undefined) {
+    while (!this.#paused && !this.#closing && !this.#parts.stop.aborted && this.#receiver !== undefined) {
       const held = this.#queues.take();
       if (held === undefined) return;
       if (held.lost) {

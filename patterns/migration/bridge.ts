@@ -125,8 +125,12 @@ class MessageBridge implements Bridge {
     const { clock } = this.#from;
     const begun = clock.monotonic();
     await this.check();
-    this.#stopping = new AbortController();
-    const stop = signal === undefined ? this.#stopping.signal : AbortSignal.any([signal, this.#stopping.signal]);
+    const stopping = new AbortController();
+    this.#stopping = stopping;
+    const asked = signal === undefined ? stopping.signal : AbortSignal.any([signal, stopping.signal]);
+    // A broker object that stops takes the messages back.
+    const closed = AbortSignal.any([this.#from.stopped(), this.#to.stopped()]);
+    const stop = AbortSignal.any([asked, closed]);
     const emptiness = new Emptiness(this.#from, this.#ends.source, this.#options.emptyForMs ?? DEFAULT_EMPTY_FOR_MS);
     this.#error = undefined;
     this.#tally.begin();
@@ -137,6 +141,7 @@ class MessageBridge implements Bridge {
       tally: this.#tally,
       prefetch: this.#prefetch,
       pacer: this.#pacer,
+      stop,
       moved: () => emptiness.reset(),
       failed: (error) => {
         this.#error ??= error;
@@ -150,6 +155,7 @@ class MessageBridge implements Bridge {
       this.#state = "running";
       if (this.#paused) this.pause();
       drained = await this.#watch(run, emptiness, stop);
+      if (!drained && closed.aborted && !asked.aborted) this.#error ??= stoppedEarly(this.#ends);
     } finally {
       await run.close();
       this.#run = undefined;
@@ -238,6 +244,11 @@ class MessageBridge implements Bridge {
   #reportProgress(): void {
     observe(this.#options.onProgress, this.status());
   }
+}
+
+function stoppedEarly({ source }: BridgeEnds): MessagingError {
+  const what = `a broker object was stopped while ${addressName(source)} was moved`;
+  return new MessagingError("closed", `${what}; start both, and run the bridge again to continue`);
 }
 
 /** The result of one depth request. */

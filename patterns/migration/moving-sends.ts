@@ -46,6 +46,7 @@ export function movingInternals(parts: MovingInternalsParts): BrokerInternals {
     codec: jsonCodec(),
     emit,
     makeId,
+    stopped: () => new AbortController().signal,
     requireStarted,
     sendCopy(to, ordered, message) {
       if (to.kind !== "queue" && to.kind !== "topic") {

@@ -305,3 +305,23 @@ test("says what is wrong", async () => {
   expect(await from.depth(orders)).toMatchObject({ ready: 1, unsettled: 0 });
   onTestFinished(() => stopped.stop());
 });
+
+for (const which of ["from", "to"] as const) {
+  test(`fails with closed, and copies no more, when its broker object ${which} is stopped, also if that starts again`, async () => {
+    const { from, to } = await twoBrokers([orders]);
+    for (let n = 0; n < 50; n++) await from.send(orders, { n });
+    const moving = bridge(from, to, { source: orders, until: "stopped", rate: 50 });
+    const run = moving.run();
+    await eventually(() => expect(moving.status().moved).toBeGreaterThan(0));
+    const stopped = which === "from" ? from : to;
+    await stopped.stop();
+    await stopped.start();
+    const { end, error, moved, repeated } = await run;
+    expect({ end, code: error?.code }).toEqual({ end: "failed", code: "closed" });
+    expect(moving.status().state).toBe("ended");
+    expect(await to.depth(orders)).toMatchObject({ ready: moved + repeated });
+    expect(await from.depth(orders)).toMatchObject({ ready: 50 - moved });
+    const rest = bridge(from, to, { source: orders });
+    expect(await rest.run()).toMatchObject({ end: "drained", moved: 50 - moved });
+  });
+}
