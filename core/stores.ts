@@ -3,6 +3,7 @@ import { checkInteger, checkOptions, LONGEST_MS } from "./checks.ts";
 import type { Clock } from "./clock.ts";
 import type { Delivery } from "./delivery.ts";
 import { MessagingError, type MessagingErrorCode } from "./errors.ts";
+import { observe } from "./foreign.ts";
 
 /** The kind of a failure, and what to do next. */
 export interface FailureReason {
@@ -86,8 +87,8 @@ export async function ask<T>(
 }
 
 /**
- * Settles as the call does, or rejects with `timeout` after `timeoutMs`. A value that arrives later goes to `late`. Messages
- * name `store`, as `idempotency store`.
+ * Settles as the call does, or rejects with `timeout` after `timeoutMs`. A value that arrives later goes to `late`, which may
+ * fail: the value may be of any shape. Messages name `store`, as `idempotency store`.
  */
 export function inTime<T>(
   store: string,
@@ -109,7 +110,7 @@ export function inTime<T>(
     };
     // `async` turns what the call throws into a rejection.
     (async () => call())().then(
-      (value) => (waiting ? end(() => resolve(value)) : late(value)),
+      (value) => (waiting ? end(() => resolve(value)) : observe(late, value)),
       (error: unknown) => end(() => reject(error)),
     );
   });

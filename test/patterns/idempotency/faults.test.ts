@@ -53,6 +53,24 @@ describe("a store that does not answer", () => {
     expect(clock.pending).toBe(0);
   });
 
+  it("is not believed when what it answers too late is no answer", async () => {
+    const { handle, store, sleep, until } = world({ waitMs: 0, storeTimeoutMs: 100 });
+    const unhandled: unknown[] = [];
+    const keep = (reason: unknown): void => void unhandled.push(reason);
+    process.on("unhandledRejection", keep);
+    let answered = 0;
+    store.claim = async () => {
+      await sleep(5_000);
+      answered++;
+      return undefined as never;
+    };
+    expect(await handle(sent("m-1"), () => {})).toMatchObject(POSTPONED);
+    await until(() => answered === 1);
+    await new Promise(setImmediate);
+    process.off("unhandledRejection", keep);
+    expect(unhandled).toEqual([]);
+  });
+
   it("that refuses the key itself uses up an attempt: it would for ever", async () => {
     const { handle, store, types } = world();
     const refusal = new MessagingError("refused", "a constraint of somebody's own");
