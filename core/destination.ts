@@ -214,10 +214,18 @@ function checkDestination(where: string, options: DestinationOptions<unknown> & 
       `${where} { schema } takes a Standard Schema, such as one from zod, valibot or arktype`,
     );
   }
-  if (codec !== undefined && (typeof codec.encode !== "function" || typeof codec.decode !== "function")) {
+  if (codec === undefined) return;
+  if (typeof codec?.encode !== "function" || typeof codec.decode !== "function") {
     throw new MessagingError("invalid", `${where} { codec } takes an object with contentType, encode and decode`);
   }
+  if (typeof codec.contentType !== "string" || !CONTENT_TYPE.test(codec.contentType)) {
+    const what = `${where} { codec: { contentType } } takes a text of printable ASCII, such as "application/json"`;
+    throw new MessagingError("invalid", `${what}, with at most 255 characters`);
+  }
 }
+
+/** What every broker can carry. AMQP has the shortest limit. */
+const CONTENT_TYPE = /^[\x20-\x7e]{1,255}$/;
 
 /** The most bytes of a routing key that AMQP carries. */
 const LONGEST_ROUTING_KEY_BYTES = 255;

@@ -406,11 +406,16 @@ export class Batcher {
       if (--left === 0) this.#finish(batch, again);
     };
     for (const send of batch) send.handOver();
-    this.#adapter.send(
-      this.#address,
-      batch.map((send) => send.message),
-      report,
-    );
+    try {
+      this.#adapter.send(
+        this.#address,
+        batch.map((send) => send.message),
+        report,
+      );
+    } catch (cause) {
+      // A defect of the adapter, which must not end the process. What it has not reported on may be stored.
+      for (let index = 0; index < batch.length; index++) report(index, { status: "unknown", cause });
+    }
   }
 
   #finish(batch: readonly PendingSend[], again: PendingSend[]): void {

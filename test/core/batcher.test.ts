@@ -155,6 +155,26 @@ describe("PublisherEngine and its batchers", () => {
     });
   }
 
+  it("takes what an adapter throws as unknown, and sends again what has no report", async () => {
+    const time = new VirtualTime();
+    const adapter = new RecordingAdapter();
+    const { send } = adapter;
+    let throws = true;
+    adapter.send = (to, batch, report) => {
+      if (!throws) return send.call(adapter, to, batch, report);
+      throws = false;
+      report(0, { status: "confirmed" });
+      throw new TypeError("of the adapter");
+    };
+    const publishing = new PublisherEngine(adapter, {}, new ProcessClock(time), new Prng("batcher"));
+    publishing.connected(true);
+    const ends: unknown[] = [];
+    const route = publishing.route(ADDRESS, false);
+    for (const id of ["1", "2"]) publishing.send(route, outgoingMessage(id)).then((receipt) => ends.push(receipt));
+    expect(await time.until(() => ends.length === 2, 5_000)).toBe(true);
+    expect(adapter.handed.map(({ batch }) => batch.map(({ id }) => id))).toEqual([["2"]]);
+  });
+
   it("calls a refusal after an unanswered try unconfirmed, and keeps the refusal as its cause", async () => {
     const time = new VirtualTime();
     const adapter = new RecordingAdapter();

@@ -4,6 +4,7 @@ import { memory, memorySpace } from "anybroker/memory";
 import { memoryMigrationStore } from "anybroker/migration";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { systemClock } from "../../core/clock.ts";
+import { jsonCodec } from "../../core/codec.ts";
 import { createBroker } from "../../core/create-broker.ts";
 import { queue, topic } from "../../core/destination.ts";
 import { eventually } from "../eventually.ts";
@@ -61,6 +62,22 @@ test("what is no list of entries is refused as a whole, and nothing is sent", as
     });
   }
   expect(await broker.depth(orders)).toMatchObject({ ready: 0 });
+});
+
+test("a codec whose content type no broker could carry is refused by queue() and topic()", () => {
+  const { encode, decode } = jsonCodec();
+  for (const contentType of [undefined, 5, {}, "", "a/b\r\nc: d", "a/\ud800", "x".repeat(256)]) {
+    const codec = { contentType, encode, decode } as never;
+    for (const make of [() => queue("orders", { codec }), () => topic("placed", { codec })]) {
+      expect(make).toThrow(
+        expect.objectContaining({
+          code: "invalid",
+          message: expect.stringContaining("{ codec: { contentType } } takes"),
+        }),
+      );
+    }
+  }
+  expect(() => queue("orders", { codec: null as never })).toThrow(expect.objectContaining({ code: "invalid" }));
 });
 
 test("a handler whose result cannot be looked at has failed, as if it were awaited", async () => {
