@@ -137,7 +137,7 @@ function byFunction(
     } catch (cause) {
       return wrong(attempt, `threw ${thrownClass(cause)}`, cause);
     }
-    if (typeof ms === "number" && ms >= 0) return Math.ceil(ms);
+    if (typeof ms === "number" && Number.isFinite(ms) && ms >= 0) return Math.ceil(ms);
     ignoreRejection(ms);
     return wrong(attempt, `returned ${typeof ms === "number" ? ms : `a value of type ${typeof ms}`}`);
   };
