@@ -111,10 +111,13 @@ export function validateBody(schema: StandardSchemaV1, body: unknown): Result | 
 
 function checkedResult(result: unknown): Result {
   const isResult = typeof result === "object" && result !== null && ("value" in result || "issues" in result);
-  const { issues } = (isResult ? result : {}) as { readonly issues?: unknown };
-  if (!isResult || (issues !== undefined && !Array.isArray(issues))) {
+  const { issues, value } = (isResult ? result : {}) as { readonly issues?: unknown; readonly value?: unknown };
+  if (!isResult || (issues !== undefined && !Array.isArray(issues)) || isThenable(value)) {
     ignoreRejection(issues);
-    throw new TypeError("the schema's validate() must return { value } or { issues: [...] }");
+    ignoreRejection(value);
+    throw new TypeError(
+      "the schema's validate() must return { value }, with no promise as value, or { issues: [...] }",
+    );
   }
   return result as Result;
 }

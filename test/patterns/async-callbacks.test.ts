@@ -1,3 +1,4 @@
+import type { StandardSchemaV1 } from "@standard-schema/spec";
 import { type Codec, createBroker, jsonCodec, queue } from "anybroker";
 import { admitByDepth, backlog, circuitBreaker, controlIntake } from "anybroker/backpressure";
 import { idempotent, memoryIdempotencyStore } from "anybroker/idempotency";
@@ -42,6 +43,19 @@ describe("an asynchronous callback that rejects", () => {
     const use = [idempotent<{ n: number }>(memoryIdempotencyStore(), { key: rejects })];
     const error = await deadLetterOf((broker) => broker.consume(work, () => {}, { use, retry: { attempts: 1 } }));
     expect(error).toMatchObject({ code: "invalid", message: expect.stringContaining("idempotent { key }") });
+  });
+
+  test("as the value of a schema is refused at the send, and is a dead letter on arrival", async () => {
+    const schema: StandardSchemaV1<{ n: number }> = {
+      "~standard": { version: 1, vendor: "test", validate: () => ({ value: (rejects as () => never)() }) },
+    };
+    const checked = queue("work", { schema });
+    const error = await deadLetterOf((broker) => broker.consume(checked, () => {}, { retry: { attempts: 1 } }));
+    expect(error).toMatchObject({ code: "invalid" });
+    const broker = createBroker(memory(), { destinations: [checked] });
+    onTestFinished(() => broker.stop());
+    await broker.start();
+    await expect(broker.send(checked, { n: 1 })).rejects.toMatchObject({ code: "invalid" });
   });
 
   test("as isOutage of a circuit breaker tells of no outage", async () => {
