@@ -218,17 +218,20 @@ class HandlerTrials {
     const { handler, title } = planned;
     const delivery = trialDelivery(planned);
     const made: MessageHandler<never>[] = [];
+    let hasMethod: boolean;
     const inspect = (each: MessageHandler<never>): void => void made.push(each);
     try {
       const injected = await settleWithin(TRIAL_MS, tookTooLong, scope.construct(delivery, inspect));
       const again = await settleWithin(TRIAL_MS, tookTooLong, scope.construct(delivery, inspect));
       if (again < injected) this.#captive.set(handler, captive(title));
+      // A getter may throw.
+      hasMethod = typeof made[0]?.handle === "function";
     } catch (cause) {
       const what = `${title}, could not be made and released for a message`;
       return new MessagingError("invalid", `${what}; see the cause, and bind what is missing`, { cause });
     }
     const [first, second] = made;
-    if (typeof first?.handle !== "function")
+    if (first === undefined || !hasMethod)
       return new MessagingError("invalid", `${title}, has no method handle(body, delivery)`);
     if (first === second) scope.keep(first);
     return this.#captive.get(handler);
@@ -290,9 +293,9 @@ export class ContainerHandlers {
     const consumers: Consumer[] = [];
     for (const planned of handlers) {
       const scope = new MessageScope(container, this.#perMessage, planned.handler, this.#turns);
-      const problem = await this.#trials?.problem(scope, planned);
-      if (problem !== undefined) found.push(problem);
       try {
+        const problem = await this.#trials?.problem(scope, planned);
+        if (problem !== undefined) found.push(problem);
         consumers.push(await consume(container, planned, scope));
       } catch (error) {
         found.push(asProblem(error));

@@ -20,7 +20,10 @@ export interface MessagingSettings {
    * them stay. Default true.
    */
   readonly tryHandlers?: boolean;
-  /** How long running handlers may take when the container is unbound, in milliseconds. Default 30,000. */
+  /**
+   * How long running handlers may take at a stop without a `timeoutMs`, also when the container is unbound, in milliseconds.
+   * Default 30,000.
+   */
   readonly stopTimeoutMs?: number;
 }
 
@@ -91,9 +94,11 @@ export function messagingModule(options: MessagingOptions): ContainerModule {
       bind(publisherOf(name)).toService(brokerOf(name));
     }
     bind(MESSAGING)
-      .toDynamicValue(() => new ContainerMessaging(identifiers, new ContainerHandlers(perMessage, tryHandlers)))
+      .toDynamicValue(
+        () => new ContainerMessaging(identifiers, new ContainerHandlers(perMessage, tryHandlers), stopTimeoutMs),
+      )
       .inSingletonScope()
-      .onDeactivation((messaging) => messaging.stop({ timeoutMs: stopTimeoutMs }));
+      .onDeactivation((messaging) => messaging.stop());
   });
 }
 
@@ -102,6 +107,7 @@ class ContainerMessaging implements Messaging {
   /** The identifiers of the brokers by name. */
   readonly #identifiers: ReadonlyMap<string, ServiceIdentifier<Broker>>;
   readonly #handlers: ContainerHandlers;
+  readonly #stopTimeoutMs: number;
   #container: Container | undefined;
   /** The brokers of the last start by name. */
   #brokers: ReadonlyMap<string, Broker> | undefined;
@@ -109,9 +115,14 @@ class ContainerMessaging implements Messaging {
   #running: { readonly brokers: readonly Broker[]; readonly consumers: readonly Consumer[] } | undefined;
   #last: Promise<void> = Promise.resolve();
 
-  constructor(identifiers: ReadonlyMap<string, ServiceIdentifier<Broker>>, handlers: ContainerHandlers) {
+  constructor(
+    identifiers: ReadonlyMap<string, ServiceIdentifier<Broker>>,
+    handlers: ContainerHandlers,
+    stopTimeoutMs: number,
+  ) {
     this.#identifiers = identifiers;
     this.#handlers = handlers;
+    this.#stopTimeoutMs = stopTimeoutMs;
   }
 
   /** Call it before the first start: inversify does not pass the container. */
@@ -126,7 +137,7 @@ class ContainerMessaging implements Messaging {
 
   stop(options: StopOptions = {}): Promise<void> {
     checkOptions("stop", options, ["timeoutMs"]);
-    const { timeoutMs = DEFAULT_STOP_MS } = options;
+    const { timeoutMs = this.#stopTimeoutMs } = options;
     checkInteger("stop { timeoutMs }", timeoutMs, 0);
     const stopped = this.#inTurn(() => this.#stop(timeoutMs));
     // A broker in its start would delay the stop.

@@ -156,23 +156,27 @@ describe("handlers that run", () => {
     },
   );
 
-  test("past the deadline of the module are aborted, and their messages given back", async () => {
-    const space = memorySpace();
-    const broker = inProcess({}, space);
-    const { Slow, begun } = slowHandler();
-    container.load(messagingModule({ broker, brokers: { other: inProcess() }, stopTimeoutMs: 1 }));
-    bindHandler(container, orders, Slow);
-    await startMessaging(container);
-    await broker.send(orders, { id: "a" });
-    await begun;
-    await container.unbindAllAsync();
-    expect(done).toEqual([]);
-    container.load(messagingModule({ broker: inProcess({}, space) }));
-    bindHandler(container, orders, Desk);
-    await startMessaging(container);
-    await doneIs("a");
-    await container.unbindAllAsync();
-  });
+  test.for(["unbindAllAsync", "stop"] as const)(
+    "past the deadline of the module are aborted by %s, and their messages given back",
+    async (how) => {
+      const space = memorySpace();
+      const broker = inProcess({}, space);
+      const { Slow, begun } = slowHandler();
+      container.load(messagingModule({ broker, brokers: { other: inProcess() }, stopTimeoutMs: 1 }));
+      bindHandler(container, orders, Slow);
+      const messaging = await startMessaging(container);
+      await broker.send(orders, { id: "a" });
+      await begun;
+      if (how === "stop") await messaging.stop();
+      await container.unbindAllAsync();
+      expect(done).toEqual([]);
+      container.load(messagingModule({ broker: inProcess({}, space) }));
+      bindHandler(container, orders, Desk);
+      await startMessaging(container);
+      await doneIs("a");
+      await container.unbindAllAsync();
+    },
+  );
 });
 
 test("no handler is given a message before every broker stands", async () => {

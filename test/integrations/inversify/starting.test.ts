@@ -142,6 +142,25 @@ describe("a handler that cannot be made", () => {
   });
 });
 
+test("what the getter of a method throws is found, and the consumers of other handlers end", async () => {
+  let isReady = false;
+  class Late {
+    get handle(): (order: Order) => void {
+      if (isReady) return () => {};
+      throw new Error("not yet");
+    }
+  }
+  const broker = inProcess();
+  container.load(messagingModule({ broker }));
+  bindHandler(container, orders, Desk);
+  bindHandler(container, returns, Late);
+  expect(await problems()).toMatchObject([{ code: "invalid", cause: { message: "not yet" } }]);
+  expect(broker.status().consumers.map(({ state }) => state)).toEqual(["stopped", "stopped"]);
+  isReady = true;
+  const messaging = await startMessaging(container);
+  await messaging.stop();
+});
+
 test("a handler that is never made is refused after a while", async () => {
   vi.useFakeTimers();
   onTestFinished(() => void vi.useRealTimers());
