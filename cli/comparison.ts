@@ -2,7 +2,7 @@ import type { RabbitMQAdapter } from "../adapters/rabbitmq/index.ts";
 import type { Adapter, Topology } from "../core/adapter.ts";
 import { Declarations } from "../core/declarations.ts";
 import type { Destination } from "../core/destination.ts";
-import { isMessagingError, type MessagingError } from "../core/errors.ts";
+import { DECLARE_IT, isMessagingError, type MessagingError, SET_IT } from "../core/errors.ts";
 import type { Comparison, Difference } from "../patterns/migration/index.ts";
 import { columns } from "./columns.ts";
 import { CommandError } from "./exit-codes.ts";
@@ -87,6 +87,11 @@ function stateOf(problems: readonly MessagingError[]): DestinationState {
   if (codes.length === 0) return "same";
   if (codes.includes("conflict") || codes.includes("unsupported") || codes.includes("invalid")) return "different";
   return codes.every((code) => code === "not-found") ? "missing" : "unknown";
+}
+
+/** Whether `topology create` sets right what differs. Otherwise it stays as it is. */
+export function isSetByCreate({ code, message }: MessagingError): boolean {
+  return code === "conflict" && [DECLARE_IT, SET_IT].some((advice) => message.includes(advice));
 }
 
 /** The JSON of a comparison. */

@@ -196,6 +196,8 @@ interface OpenOptions {
   readonly chosen?: ChosenBroker;
   /** Cancels the start. Default: the interruption. */
   readonly signal?: AbortSignal;
+  /** Gets notices of the broker. Default: they are shown. */
+  readonly onNotice?: (error: MessagingError) => void;
 }
 
 const MAKING_MS = 60_000;
@@ -223,11 +225,14 @@ export function madeAdapter(
 /** Starts a broker object, calls `use`, and always stops it. Rejects with the signal's reason if the start is cancelled. */
 export async function withBroker<Result>(
   frame: Frame,
-  { destinations, chosen = chosenBroker(frame), signal = frame.interruption.signal }: OpenOptions,
+  { destinations, chosen = chosenBroker(frame), signal = frame.interruption.signal, onNotice }: OpenOptions,
   use: (open: OpenBroker) => Promise<Result>,
 ): Promise<Result> {
   const adapter = await madeAdapter(frame, chosen, signal);
-  const onEvent = (event: BrokerEvent): void => noteEvent(frame, chosen.label, event);
+  const onEvent = (event: BrokerEvent): void => {
+    if (event.type === "notice" && onNotice !== undefined) onNotice(event.error);
+    else noteEvent(frame, chosen.label, event);
+  };
   const broker = createBroker(adapter, { destinations, declare: "none", onEvent });
   try {
     await unlessAborted(broker.start(), signal);
@@ -274,11 +279,16 @@ export function operatorOf({ configuration, context: { env } }: Frame): string {
 }
 
 /** Notes events of a broker while a command runs. */
-function noteEvent({ terminal, secrets }: Frame, label: string, event: BrokerEvent): void {
-  const note = (text: string): void => terminal.note(terminal.notePaint.yellow(secrets.masked(`${label}: ${text}`)));
+function noteEvent(frame: Frame, label: string, event: BrokerEvent): void {
+  const note = (text: string): void => noteOf(frame, label, text);
   if (event.type === "down") note(`the connection is lost, reconnecting: ${event.error.message}`);
   else if (event.type === "up") note("reconnected");
   else if (event.type === "blocked") note(`it accepts no messages now: ${event.reason}`);
   else if (event.type === "unblocked") note("it accepts messages again");
   else if (event.type === "notice") note(event.error.message);
+}
+
+/** Notes something of a broker. */
+export function noteOf({ terminal, secrets }: Frame, label: string, text: string): void {
+  terminal.note(terminal.notePaint.yellow(secrets.masked(`${label}: ${text}`)));
 }

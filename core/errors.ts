@@ -110,3 +110,6 @@ export function isMessagingError(value: unknown, code?: MessagingErrorCode): val
 
 /** The advice in errors about something that does not exist on the broker. */
 export const DECLARE_IT = 'create it with declare: "create" at start, or with "anybroker topology create"';
+
+/** The advice in errors about something that exists without a setting that `create` sets. */
+export const SET_IT = 'anybroker sets it with declare: "create" at start, or with "anybroker topology create"';

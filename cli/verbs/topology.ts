@@ -9,11 +9,12 @@ import {
   compare,
   comparedJson,
   declarationsOf,
+  isSetByCreate,
   problemJson,
   wantedDestinations,
 } from "../comparison.ts";
 import { type ExitName, exitOf } from "../exit-codes.ts";
-import { chosenBroker, type Frame, madeAdapter, nearName, withBroker } from "../frame.ts";
+import { chosenBroker, type Frame, madeAdapter, nearName, noteOf, withBroker } from "../frame.ts";
 import { describeDestination, placeOf } from "../target.ts";
 import type { Paint } from "../terminal.ts";
 import { type Ended, verb } from "../verb.ts";
@@ -119,7 +120,7 @@ Of what exists it changes and reports: on SQS missing policies, and a subscripti
     destinations: { type: "string", array: true, describe: "Default: all of the configuration" },
   },
   options: {
-    "dry-run": { type: "boolean", default: false, describe: "Only show what would be created" },
+    "dry-run": { type: "boolean", default: false, describe: "Only show what would be created and changed" },
   },
   examples: [
     ["topology create --dry-run", "what would be made"],
@@ -134,7 +135,9 @@ Of what exists it changes and reports: on SQS missing policies, and a subscripti
     created: "",
     partly: "some of it was created, not all",
     existed: "",
+    changed: "`destination`, `problems` (what differed)",
     problems: "",
+    unverified: "existing, and not comparable",
   },
   exits: {
     partly: "",
@@ -145,7 +148,11 @@ Of what exists it changes and reports: on SQS missing policies, and a subscripti
   async run({ destinations = [], "dry-run": dryRun }, frame) {
     const wanted = wantedDestinations(frame, destinations);
     const declarations = declarationsOf(wanted);
-    return withBroker(frame, { destinations: [] }, async ({ adapter, label }) => {
+    const notices: MessagingError[] = [];
+    const onNotice = (error: MessagingError): void => void notices.push(error);
+    let reported: readonly MessagingError[] = [];
+    const chosen = chosenBroker(frame);
+    const ended = withBroker(frame, { destinations: [], chosen, onNotice }, async ({ adapter, label }) => {
       const refused = declarations.problems(adapter, frame.configuration.require ?? []);
       if (refused.length > 0) throw startFailed(refused);
       const before = await compare(adapter, wanted);
@@ -161,29 +168,81 @@ Of what exists it changes and reports: on SQS missing policies, and a subscripti
       const as = (what: Made): readonly string[] =>
         wanted.map(describeDestination).filter((_, index) => made[index] === what);
       const [created, partly, existed] = [as("created"), as("partly"), as("existed")];
-      const errors =
-        refusals.length > 0
-          ? refusals
-          : after.filter(({ state }) => state === "different").flatMap((one) => one.problems);
+      const changes = changesOf(before, after, dryRun);
+      const errors = refusals.length > 0 ? refusals : differencesIn(after, dryRun);
+      const unverified = unverifiedOf(after, existed, errors);
       const problems = errors.map(problemJson);
       const { paint } = frame.terminal;
+      const lines = (found: readonly MessagingError[]): readonly string[] =>
+        found.map(({ code, message }) => `${paint.red(code)} ${message}`);
       const text = [
         ...existed.map((destination) => `${paint.dim("exists ")} ${destination}`),
         ...created.map((destination) => `${paint.green(dryRun ? "missing" : "created")} ${destination}`),
         ...partly.map((destination) => `${paint.yellow("partly ")} ${destination}: only some of it was created`),
-        ...problems.map(({ code, message }) => `${paint.red(code)} ${message}`),
-        ...(dryRun && created.length > 0 ? ["nothing was created: --dry-run"] : []),
+        ...changes.flatMap(({ destination, problems: differed }) => [
+          `${paint.yellow(dryRun ? "differs" : "changed")} ${destination}: ${dryRun ? "would be set as declared" : "set as declared. Before:"}`,
+          ...differed.map(({ message }) => `        ${message}`),
+        ]),
+        ...lines(errors),
+        ...unverified.map(({ message }) => `${paint.yellow("unknown")} ${message}`),
+        ...(dryRun && created.length + changes.length > 0 ? ["nothing was created or changed: --dry-run"] : []),
       ].join("\n");
+      const isSomeDone = created.length + partly.length + changes.length > 0;
+      reported = errors;
       return {
-        json: { broker: label, dryRun, created, partly, existed, problems },
+        json: {
+          broker: label,
+          dryRun,
+          created,
+          partly,
+          existed,
+          changed: changes.map(comparedChange),
+          problems,
+          unverified: unverified.map(problemJson),
+        },
         text,
         errors,
-        exit:
-          dryRun || problems.length === 0 ? "done" : created.length + partly.length > 0 ? "partly" : exitFor(refusals),
+        exit: dryRun || problems.length === 0 ? "done" : isSomeDone ? "partly" : exitFor(refusals),
       };
+    });
+    return ended.finally(() => {
+      // A notice can repeat a problem of the result.
+      const others = notices.filter(({ message }) => !reported.some((problem) => problem.message === message));
+      for (const { message } of others) noteOf(frame, chosen.label, message);
     });
   },
 });
+
+/** What differed in existing destinations, and is set as declared; with `dryRun`, what would be set. */
+function changesOf(before: readonly Compared[], after: readonly Compared[], dryRun: boolean): readonly Compared[] {
+  return before.flatMap((one, index) => {
+    const left = dryRun ? [] : (after[index]?.problems ?? []).map(({ message }) => message);
+    const problems = one.problems.filter((problem) => isSetByCreate(problem) && !left.includes(problem.message));
+    return problems.length === 0 ? [] : [{ ...one, problems }];
+  });
+}
+
+function comparedChange({ destination, problems }: Compared): object {
+  return { destination, problems: problems.map(problemJson) };
+}
+
+/** What differs and stays. */
+function differencesIn(after: readonly Compared[], dryRun: boolean): readonly MessagingError[] {
+  const all = after.filter(({ state }) => state === "different").flatMap(({ problems }) => problems);
+  return dryRun ? all.filter((problem) => !isSetByCreate(problem)) : all;
+}
+
+/** What of existing destinations could not be compared: `create` may have changed it, as with a binding of RabbitMQ. */
+function unverifiedOf(
+  after: readonly Compared[],
+  existed: readonly string[],
+  errors: readonly MessagingError[],
+): readonly MessagingError[] {
+  return after
+    .filter(({ destination, state }) => state === "unknown" && existed.includes(destination))
+    .flatMap(({ problems }) => problems)
+    .filter(({ message }) => !errors.some((error) => error.message === message));
+}
 
 type Made = "created" | "partly" | "existed" | "neither";
 
@@ -338,9 +397,7 @@ export const topologyVerify = verb({
     const { paint } = frame.terminal;
     const next = [
       ...(states.includes("missing") ? ['"anybroker topology create" creates what is missing'] : []),
-      ...(states.includes("different")
-        ? ["what differs is not changed: declare it as it is on the broker, or drain and remove it first"]
-        : []),
+      ...(states.includes("different") ? [differenceText(compared)] : []),
     ];
     const end = verified
       ? paint.green("everything exists as declared")
@@ -355,6 +412,13 @@ export const topologyVerify = verb({
     };
   },
 });
+
+function differenceText(compared: readonly Compared[]): string {
+  const differences = compared.filter(({ state }) => state === "different").flatMap(({ problems }) => problems);
+  return differences.every((problem) => isSetByCreate(problem) || problem.code === "not-found")
+    ? '"anybroker topology create" sets what differs as declared'
+    : "what differs is not changed: declare it as it is on the broker, or drain and remove it first";
+}
 
 /** The exit for destinations that could not be compared. */
 function exitOfUnknown(compared: readonly Compared[]): ExitName {

@@ -3,6 +3,7 @@ import { memory, memorySpace } from "anybroker/memory";
 import { describe, expect, test } from "vitest";
 import type { Configuration } from "../../cli/configuration.ts";
 import { delegate } from "../../conformance/decorators/delegate.ts";
+import { SET_IT } from "../../core/errors.ts";
 import { command, errorOf } from "./commands.ts";
 import { shop } from "./shop.ts";
 
@@ -135,6 +136,101 @@ describe("topology create, diff and verify", () => {
     expect(created.json.problems).toMatchObject([{ code: "unreachable" }]);
   });
 
+  const filter = new MessagingError("conflict", `it filters otherwise; ${SET_IT}`);
+  const kept = new MessagingError("conflict", "it is a queue of the other kind");
+
+  /** A broker that has other settings, until something declares on it. */
+  const differing = (left: readonly MessagingError[]): Configuration => {
+    let isSet = false;
+    return otherwise({
+      declare: async ({ mode }) => {
+        if (mode === "none") return [];
+        if (mode === "create") isSet = true;
+        return mode === "create" || isSet ? left : [filter, ...left];
+      },
+    });
+  };
+
+  test("create reports what it changed, and --dry-run what it would change", async () => {
+    const configuration = differing([]);
+    const line = ["topology", "create", "topic:placed/billing"];
+    const changed = [
+      {
+        destination: "topic:placed/billing",
+        problems: [{ code: "conflict", message: expect.stringContaining("filters") }],
+      },
+    ];
+    const dry = await command([...line, "--dry-run"], { configuration });
+    expect(dry.stdout).toMatch(/^differs topic:placed\/billing.*\n.*it filters otherwise/);
+    expect(dry.stdout).not.toMatch(/^conflict/m);
+    expect((await command([...line, "--dry-run", "--json"], { configuration })).json).toMatchObject({
+      changed,
+      problems: [],
+    });
+    const made = await command([...line, "--json"], { configuration });
+    expect(made.json).toMatchObject({ created: [], existed: [], changed, problems: [] });
+    expect(made.code).toBe(0);
+    expect((await command([...line, "--json"], { configuration })).json).toMatchObject({
+      existed: ["topic:placed/billing"],
+      changed: [],
+    });
+    expect((await command(line, { configuration: differing([]) })).stdout).toMatch(/^changed topic:placed\/billing/);
+  });
+
+  test("what differs and stays is a problem beside what was changed", async () => {
+    const line = ["topology", "create", "topic:placed/billing", "--json"];
+    const { code, json } = await command(line, { configuration: differing([kept]) });
+    expect(code).toBe(3);
+    expect(json).toMatchObject({
+      changed: [{ problems: [{ message: filter.message }] }],
+      problems: [{ message: kept.message }],
+    });
+  });
+
+  test("create says of an existing destination what it could not compare", async () => {
+    const unseen = new MessagingError("unsupported", "bindings cannot be seen");
+    const configuration: Configuration = {
+      broker: () =>
+        Object.assign(delegate(memory()), {
+          name: "rabbitmq",
+          declare: async () => [],
+          depth: async () => ({ ready: 0, exact: true }),
+          verify: async () => ({ problems: [], unverified: [unseen] }),
+        }),
+    };
+    const line = ["topology", "create", "topic:placed/billing"];
+    const { code, stdout } = await command(line, { configuration });
+    expect([code, stdout]).toEqual([0, "exists  topic:placed/billing\nunknown bindings cannot be seen\n"]);
+    expect((await command([...line, "--json"], { configuration })).json).toMatchObject({
+      existed: ["topic:placed/billing"],
+      unverified: [{ code: "unsupported", message: "bindings cannot be seen" }],
+      problems: [],
+    });
+  });
+
+  test("a notice that repeats a problem is shown once", async () => {
+    const other = new MessagingError("conflict", "a policy is odd");
+    const adapter: Adapter = memory();
+    let notice: (error: MessagingError) => void = () => {};
+    const configuration: Configuration = {
+      broker: () =>
+        Object.assign(delegate(adapter), {
+          open: (signals: Parameters<Adapter["open"]>[0]) => {
+            notice = (error) => signals.notice(error);
+            return adapter.open(signals);
+          },
+          declare: async ({ mode }: { readonly mode: string }) => {
+            if (mode === "create") for (const one of [kept, other]) notice(one);
+            return mode === "none" ? [] : [kept];
+          },
+        }),
+    };
+    const { stdout, stderr } = await command(["topology", "create", "queue:a"], { configuration });
+    expect(stdout).toContain(kept.message);
+    expect(stderr).not.toContain(kept.message);
+    expect(stderr).toContain(other.message);
+  });
+
   test("--verbose shows what is behind each problem that is told", async () => {
     const denied = new MessagingError("unauthorized", "access refused", { cause: new Error("behind it") });
     const configuration = otherwise({
@@ -169,6 +265,8 @@ describe("topology create, diff and verify", () => {
     const missing = await command(["topology", "verify", "queue:a"], { configuration: otherwise({}) });
     expect(missing.stdout).toContain('"anybroker topology create" creates what is missing');
     expect(missing.stdout).not.toContain("what differs");
+    const solved = await command(["topology", "verify", "queue:a"], { configuration: differing([]) });
+    expect(solved.stdout).toContain('"anybroker topology create" sets what differs');
   });
 
   test.for([

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { SET_IT } from "../../core/errors.ts";
 import { account, codes, made, said, wanted } from "./declared.ts";
 import { opened, send } from "./opened.ts";
 import { outgoing } from "./outgoing.ts";
@@ -74,6 +75,9 @@ describe("verify", () => {
     expect(codes(problems)).toEqual(["conflict"]);
     expect(said(problems)).toContain(`"placed" ${problem}`);
     expect(changes()).toEqual([]);
+    // It names create if, and only if, create sets it.
+    const isSet = (await declare("create")).length === 0;
+    expect(said(problems).includes(SET_IT)).toBe(isSet);
   });
 
   test("names a filter policy where everything was asked for", async () => {
@@ -99,6 +103,9 @@ describe("verify", () => {
     expect(codes(problems)).toEqual(["conflict"]);
     expect(said(problems)).toContain(problem);
     expect(changes()).toEqual([]);
+    // It names create if, and only if, create sets it.
+    const isSet = (await declare("create")).length === 0;
+    expect(said(problems).includes(SET_IT)).toBe(isSet);
   });
 
   test("needs no right to look for queues of the other kind", async () => {

@@ -7,7 +7,7 @@ import {
 } from "@aws-sdk/client-sqs";
 import { QUARANTINE_KEPT_MS, type Topology } from "../../../core/adapter.ts";
 import { type Address, describeAddress, type WorkAddress } from "../../../core/address.ts";
-import { DECLARE_IT, isMessagingError, MessagingError } from "../../../core/errors.ts";
+import { DECLARE_IT, isMessagingError, MessagingError, SET_IT } from "../../../core/errors.ts";
 import { MAX_QUEUE_BYTES } from "../capabilities.ts";
 import type { Clients } from "../connection.ts";
 import { asMessagingError, isMissing } from "../errors.ts";
@@ -53,9 +53,11 @@ export async function allowTopic(
     return;
   }
   if (Policy !== undefined && allows(Policy, topic)) return;
-  const found =
-    Policy === undefined ? "the queue has no policy" : "the queue has a policy that does not name the topic";
-  throw new MessagingError("conflict", `${where}: ${found}; allow ${topic} to send messages to it`);
+  const [found, next] =
+    Policy === undefined
+      ? ["the queue has no policy", `, or ${SET_IT}`]
+      : ["the queue has a policy that does not name the topic", ""];
+  throw new MessagingError("conflict", `${where}: ${found}; allow ${topic} to send messages to it${next}`);
 }
 
 /** A policy that allows one topic, and no other, to send to a queue. */
@@ -154,12 +156,16 @@ async function checkRedrive(
   }
   const target = targetOf(wanted);
   if (targetOf(RedrivePolicy) === target) return;
-  const other =
-    targetOf(RedrivePolicy) === undefined ? "has a redrive policy without a queue" : "redrives to another queue";
-  const found = RedrivePolicy === undefined ? "has no redrive policy" : other;
+  const [found, next] =
+    RedrivePolicy === undefined
+      ? ["has no redrive policy", SET_IT]
+      : [
+          targetOf(RedrivePolicy) === undefined ? "has a redrive policy without a queue" : "redrives to another queue",
+          "remove it, and anybroker sets it",
+        ];
   throw new MessagingError(
     "conflict",
-    `${describeAddress(of)} ${found}; set its RedrivePolicy to ${target}, or remove it, and anybroker sets it`,
+    `${describeAddress(of)} ${found}; set its RedrivePolicy to ${target}, or ${next}`,
   );
 }
 

@@ -8,7 +8,7 @@ import {
 } from "@aws-sdk/client-sns";
 import type { SubscriptionDeclaration, Topology } from "../../../core/adapter.ts";
 import { describeAddress, type SubscriptionAddress, type TopicAddress } from "../../../core/address.ts";
-import { isMessagingError, MessagingError } from "../../../core/errors.ts";
+import { isMessagingError, MessagingError, SET_IT } from "../../../core/errors.ts";
 import type { Clients } from "../connection.ts";
 import { asMessagingError, isMissing } from "../errors.ts";
 import { filterPolicy, isPartial } from "../filter-policy.ts";
@@ -228,7 +228,8 @@ class Subscriptions {
 }
 
 function mismatch(address: SubscriptionAddress, { name, value }: SubscriptionAttribute): MessagingError {
-  return new MessagingError("conflict", `${describeAddress(address)} ${FOUND[name]}; set its ${name} to ${value}`);
+  const next = `set its ${name} to ${value}, or ${SET_IT}`;
+  return new MessagingError("conflict", `${describeAddress(address)} ${FOUND[name]}; ${next}`);
 }
 
 function filterChanged(address: SubscriptionAddress): MessagingError {
