@@ -298,6 +298,11 @@ export class Emptiness {
     this.#zeros = 0;
   }
 
+  /** Whether the broker estimates, by one request. Rejects as `depth` does. */
+  async isEstimated(): Promise<boolean> {
+    return this.#isLeased && !(await this.#internals.adapter.depth(this.#address)).exact;
+  }
+
   /** Requests the depth, and subtracts the `kept` messages of the caller. Rejects as `depth` does. */
   async read(kept = 0): Promise<Reading> {
     const { adapter, clock } = this.#internals;

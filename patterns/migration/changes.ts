@@ -9,6 +9,8 @@ const POLL_MS = 100;
 
 /** How long a call waits, and where it reports progress. */
 export interface Patience {
+  /** In milliseconds. */
+  readonly forMs: number;
   readonly until: number;
   readonly signal: AbortSignal | undefined;
   readonly onProgress: (progress: MigrationProgress) => void;

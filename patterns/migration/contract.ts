@@ -131,7 +131,7 @@ interface ChangeOptions {
   readonly by?: string;
   /**
    * How long to wait for instances and for empty brokers, in milliseconds. Then it rejects with `timeout`, and an announced
-   * change stays announced. Default 120,000.
+   * change stays announced. At least 1.5 times `emptyForMs` on a broker that only estimates depths. Default 120,000.
    */
   readonly patienceMs?: number;
   /** Cancels the wait: rejects with the signal's reason. */

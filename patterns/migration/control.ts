@@ -168,6 +168,7 @@ export class Control implements MigrationControl {
   #stepping(options: AdvanceOptions | RollbackOptions): Stepping {
     const { patienceMs = DEFAULT_PATIENCE_MS, emptyForMs = DEFAULT_EMPTY_FOR_MS, signal, onProgress } = options;
     const patience: Patience = {
+      forMs: patienceMs,
       until: this.#clock.monotonic() + patienceMs,
       signal,
       onProgress: (progress) => observe(onProgress, progress),

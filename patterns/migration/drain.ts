@@ -92,6 +92,8 @@ class InFlightReports {
 }
 
 const PROGRESS_MS = 500;
+/** The least patience, as a multiple of `emptyForMs`: the readings take time too. */
+const LEAST_PATIENCE = 1.5;
 const MOST_BRIDGES = 32;
 /** The limits of each bridge. */
 const BRIDGE_MESSAGES = 250;
@@ -135,6 +137,7 @@ export class Leftovers {
    */
   async move(side: Side, from: Broker, to: Broker): Promise<void> {
     const { plan, changes, clock, rate } = this.#parts;
+    await this.#refuseShortPatience(side, from);
     const { moved } = (await changes.read()).state;
     const done = new Set(moved?.side === side ? moved.sources : []);
     const pace = new SharedPace(clock, rate);
@@ -156,6 +159,22 @@ export class Leftovers {
     // A source that cannot be moved does not stop the others, and its error says more than a timeout.
     const first = failures.find((error) => !isMessagingError(error, "timeout")) ?? failures[0];
     if (first !== undefined) throw first;
+  }
+
+  /** Throws `invalid` if no source could be seen empty in time: every repetition would end without progress. */
+  async #refuseShortPatience(side: Side, broker: Broker): Promise<void> {
+    const { plan, emptyForMs, patience } = this.#parts;
+    const leastMs = Math.ceil(emptyForMs * LEAST_PATIENCE);
+    const [first] = plan.works();
+    if (first === undefined || patience.forMs >= leastMs) return;
+    const emptiness = new Emptiness(internalsOf(broker, "migration"), first.address, emptyForMs);
+    if (!(await emptiness.isEstimated())) return;
+    const { name } = plan.adapters[side];
+    const why = `${name} estimates its counts, so a queue must be seen empty for emptyForMs (${emptyForMs} ms)`;
+    throw new MessagingError(
+      "invalid",
+      `patienceMs (--patience) is ${patience.forMs} ms, and must be at least ${leastMs} ms: ${why}. Nothing was changed`,
+    );
   }
 
   async #moveOne({ side, from, to, destination, content, done, pace }: Moving): Promise<void> {
@@ -216,6 +235,7 @@ export class Leftovers {
   async empty(side: Side, broker: Broker): Promise<void> {
     const { plan, changes, clock, emptyForMs, patience } = this.#parts;
     const internals = internalsOf(broker, "migration");
+    await this.#refuseShortPatience(side, broker);
     const open = plan
       .works()
       .map(({ address }) => new WatchedSource(new Emptiness(internals, address, emptyForMs), addressName(address)));

@@ -98,9 +98,23 @@ test("what was moved is remembered where patience ends, by another operator too,
 test("where patience ends, the message names the options", async () => {
   const world = new Estimating();
   const control = await published(world);
-  const refused = control.advance({ emptyForMs: 60_000, patienceMs: 100 });
+  world.ready = () => 1;
+  const refused = control.advance({ emptyForMs: 50, patienceMs: 100 });
   await expect(refused).rejects.toMatchObject({
     code: "timeout",
-    message: expect.stringMatching(/patienceMs, --patience.*source-\d.*emptyForMs \(60000 ms\).*advance/),
+    message: expect.stringMatching(/patienceMs, --patience.*source-\d.*emptyForMs \(50 ms\).*advance/),
   });
+});
+
+test("a patience in which no source can be seen empty is refused at once", async () => {
+  const world = new Estimating();
+  const control = await published(world);
+  const refusal = {
+    code: "invalid",
+    message: expect.stringMatching(/--patience\) is 4000 ms, and must be at least 15000 ms.*emptyForMs \(10000 ms\)/),
+  };
+  await expect(control.advance({ patienceMs: 4_000 })).rejects.toMatchObject(refusal);
+  expect(await world.moved()).toEqual([]);
+  expect(await control.advance({ emptyForMs: 40, patienceMs: 60_000 })).toMatchObject({ step: "bridged" });
+  await expect(control.advance({ patienceMs: 4_000 })).rejects.toMatchObject(refusal);
 });
