@@ -247,7 +247,7 @@ function resultText({ action }: Plan, result: RunResult): string {
 }
 
 const GONE: Readonly<Record<MissingReason, string>> = Object.freeze({
-  handled: "done by an earlier part of this run",
+  handled: "done by earlier parts of this run",
   "dead-again": "sent back by others, and dead-lettered again under a new id",
   removed: "removed or sent back by others",
   unknown: "removed, or held by others; this broker does not report which",

@@ -1,7 +1,14 @@
 import { readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { formatDuration } from "../../patterns/dead-letters/filter.ts";
-import { type JournalLine, type Plan, planFrom, type RunReport, runReport } from "../../patterns/dead-letters/index.ts";
+import {
+  type JournalLine,
+  type Plan,
+  planFrom,
+  type ReportedPart,
+  type RunReport,
+  runReport,
+} from "../../patterns/dead-letters/index.ts";
 import { type Cell, columns } from "../columns.ts";
 import type { Context } from "../context.ts";
 import { CommandError } from "../exit-codes.ts";
@@ -36,7 +43,7 @@ For messages that came back after the watch, use "dlq groups" with the filter he
   json: {
     runs: "without a run: `file`, `run`, `action`, `source`, `plannedAt`, `plannedBy`, `count`, `outcomes`, `open`, `stopped`",
     report:
-      "with a run: `run`, `action`, `source`, `filter`, `plannedAt`, `plannedBy`, `count`, `rate`, `ramp`, `edited`, `destinations`, `refused`, `parts` (`by`, `begunAt`, `endedAt`, `stopped`), `outcomes`, `open`, `groups`, `messages` (`id`, `messageId`, `group`, `outcome`, `at`, `by`, `detail`, `cameBack`)",
+      "with a run: `run`, `action`, `source`, `filter`, `plannedAt`, `plannedBy`, `count`, `rate`, `ramp`, `edited`, `destinations`, `refused`, `parts` (`by`, `begunAt`, `endedAt`, `stopped`, `rate`, `ramp`), `outcomes`, `open`, `groups`, `messages` (`id`, `messageId`, `group`, `outcome`, `at`, `by`, `detail`, `cameBack`)",
   },
   exits: {
     "no-input": "",
@@ -124,15 +131,27 @@ async function reportOf(file: string, { context, interruption }: Frame): Promise
   return runReport(plan, lines);
 }
 
-function reportText(paint: Paint, report: RunReport, all: boolean): string {
-  const { run, action, source, filter, plannedAt, plannedBy, count, rate, ramp, edited, outcomes, open } = report;
-  const { parts, groups, refused, messages, destinations } = report;
-  const where = destinations.map(({ destination }) => destination).join(", ");
-  const pace = [
+function partText({ by, begunAt, endedAt, stopped, ...pace }: ReportedPart): string {
+  const who = [`${begunAt} to ${endedAt ?? "(not ended)"} by ${by ?? "unknown"}`, ...paceOf(pace)].join(", ");
+  return stopped === null ? who : `${who}: stopped, ${stopped}`;
+}
+
+function paceOf({ rate, ramp }: Pick<ReportedPart, "rate" | "ramp">): readonly string[] {
+  return [
     ...(rate === null ? [] : [`${rate} a second`]),
     ...(ramp === null
       ? []
       : [`ramp ${ramp.first} × ${ramp.factor}, ${formatDuration(ramp.observeMs)} each, tolerating ${ramp.tolerate}`]),
+  ];
+}
+
+function reportText(paint: Paint, report: RunReport, all: boolean): string {
+  const { run, action, source, filter, plannedAt, plannedBy, count, rate, ramp, edited, outcomes, open } = report;
+  const { parts, groups, refused, messages, destinations } = report;
+  const where = destinations.map(({ destination }) => destination).join(", ");
+  // A resumed part can have another pace, so each names its own.
+  const how = [
+    ...(parts.length > 0 ? [] : paceOf({ rate, ramp })),
     ...(edited === null ? [] : [`edited by a ${edited}`]),
   ];
   const facts: [string, string][] = [
@@ -140,11 +159,8 @@ function reportText(paint: Paint, report: RunReport, all: boolean): string {
     ["what", `${action} of dead letters of ${source}${action === "replay" ? ` to ${where}` : ""}`],
     ["which", filter],
     ["planned", `${plannedAt} by ${plannedBy ?? "unknown"}: ${count}`],
-    ...(pace.length === 0 ? [] : [["how", pace.join(", ")] as [string, string]]),
-    ...parts.map(({ by, begunAt, endedAt, stopped }): [string, string] => [
-      "run by",
-      `${begunAt} to ${endedAt ?? "(not ended)"} by ${by ?? "unknown"}${stopped === null ? "" : `: stopped, ${stopped}`}`,
-    ]),
+    ...(how.length === 0 ? [] : [["how", how.join(", ")] as [string, string]]),
+    ...parts.map((part): [string, string] => ["run by", partText(part)]),
     ...refused.map(({ why, count: left }): [string, string] => ["refused", `${left}: ${why}`]),
   ];
   const totals = Object.entries({ ...outcomes, open }).filter(([, number]) => number > 0);

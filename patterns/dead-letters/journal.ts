@@ -25,7 +25,7 @@ export interface JournalLine {
   readonly messageId: string | null;
   /** The fingerprint of its failure. Null on `begun`, `ended` and `missing`. */
   readonly group: string | null;
-  /** Details: the id of an edited copy, an error, why a run stopped. */
+  /** Details: rate and ramp of a part as JSON, the id of an edited copy, an error, why a run stopped. */
   readonly detail: string | null;
 }
 

@@ -2,7 +2,7 @@ import type { JournaledOutcome, JournalLine } from "./journal.ts";
 import type { Plan } from "./plan.ts";
 
 /** One part of a run, from its start or resume to its end. */
-export interface ReportedPart {
+export interface ReportedPart extends Pick<Plan, "rate" | "ramp"> {
   readonly by: string | null;
   readonly begunAt: string;
   /** Null if it is in progress, or crashed. */
@@ -70,13 +70,13 @@ const NONE: OutcomeCounts = Object.freeze({
  * completed message stays completed. Lines of other runs are skipped.
  */
 export function runReport(plan: Plan, lines: Iterable<JournalLine>): RunReport {
-  const parts: { by: string | null; begunAt: string; endedAt: string | null; stopped: string | null }[] = [];
+  const parts: { -readonly [Name in keyof ReportedPart]: ReportedPart[Name] }[] = [];
   const last = new Map<string, JournalLine>();
   const returned = new Set<string>();
   for (const line of lines) {
     if (line.run !== plan.run) continue;
     const { what, id, by, at, detail } = line;
-    if (what === "begun") parts.push({ by, begunAt: at, endedAt: null, stopped: null });
+    if (what === "begun") parts.push({ by, begunAt: at, endedAt: null, stopped: null, ...paceIn(detail) });
     else if (what === "ended") Object.assign(parts.at(-1) ?? {}, { endedAt: at, stopped: detail });
     else if (id === null) continue;
     else if (what === "came-back") returned.add(id);
@@ -97,6 +97,16 @@ export function runReport(plan: Plan, lines: Iterable<JournalLine>): RunReport {
     groups: groupsOf(plan, messages),
     messages,
   };
+}
+
+/** The pace of a part: a resumed one can have another than the plan. */
+function paceIn(detail: string | null): Pick<Plan, "rate" | "ramp"> {
+  try {
+    const { rate = null, ramp = null } = JSON.parse(detail ?? "{}") as Partial<Pick<Plan, "rate" | "ramp">>;
+    return { rate, ramp };
+  } catch {
+    return { rate: null, ramp: null };
+  }
 }
 
 function isDone(line: JournalLine | undefined): boolean {

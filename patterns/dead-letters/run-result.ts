@@ -27,8 +27,8 @@ export type Stopped = "cancelled" | "failed-again" | "unhandled" | "held" | "err
 
 /**
  * Why an entry of a plan was not found:
- * - `handled`: an earlier part of this run sent or discarded it, according to its journal.
- * - `dead-again`: its message was replayed and dead-lettered again, under a new entry id.
+ * - `handled`: an earlier part of this run sent or discarded it, according to its journal, or to what came back.
+ * - `dead-again`: others replayed its message, and it was dead-lettered again, under a new entry id.
  * - `removed`: something else replayed, discarded or purged it, such as another run.
  * - `unknown`: it is gone, or others hold it; the broker does not report which.
  */
@@ -40,7 +40,7 @@ export interface Missing {
   readonly id: string;
   readonly messageId: string;
   readonly why: MissingReason;
-  /** For `dead-again`: the new entry id of its message. */
+  /** The new entry id of its message, if that was dead-lettered again. */
   readonly now: string | null;
 }
 

@@ -129,6 +129,8 @@ export class Run {
   readonly #planned = new Map<string, string>();
   /** New entry ids of messages of the plan that were dead-lettered again, by message id. */
   readonly #again = new Map<string, string>();
+  /** The ids of messages that came back after this run sent them. */
+  readonly #returned = new Set<string>();
   /** Entries that the journal has as done. */
   readonly #written = new Set<string>();
   readonly #tally: Tally;
@@ -165,7 +167,8 @@ export class Run {
   /** Begins the journal. Rejects as the journal does, before anything was changed. */
   async begin(): Promise<void> {
     this.#earlier = await this.#journal.earlier();
-    await this.#journal.note({ what: "begun" });
+    const { rate, ramp } = this.#parts.plan;
+    await this.#journal.note({ what: "begun", detail: JSON.stringify({ rate, ramp }) });
   }
 
   /** Runs the plan. Errors of the broker and the archive are in the result. */
@@ -246,6 +249,7 @@ export class Run {
     const planned = this.#planned.get(id);
     if (planned !== undefined && !this.#selected.has(letter.id)) this.#again.set(id, letter.id);
     if (letter.replayRun !== this.#parts.plan.run) return;
+    this.#returned.add(id);
     if (!this.#tally.addReturn(letter, this.#isBegun(id))) return;
     if (!this.#earlier.cameBack.has(letter.id)) {
       const line = {
@@ -405,7 +409,8 @@ export class Run {
     const messageId = this.#pending.get(id) ?? "";
     this.#pending.delete(id);
     const now = this.#again.get(messageId) ?? null;
-    const why = now !== null ? "dead-again" : this.#earlier.done.has(id) ? "handled" : otherwise;
+    const isHandled = this.#earlier.done.has(id) || this.#returned.has(messageId);
+    const why = isHandled ? "handled" : now !== null ? "dead-again" : otherwise;
     this.#tally.miss({ id, messageId, why, now });
     // The journal has the outcome already.
     if (this.#earlier.done.has(id)) return;

@@ -245,7 +245,7 @@ describe("sending back", () => {
     expect(await entries()).toEqual([]);
     // Some are there no more, and it is said why.
     const again = await command(["dlq", "replay", "orders", "--resume", planFile, "--rate", "50", "--yes"], world);
-    expect(again.stdout).toMatch(/^sent back 0, 3 are missing\nmissing: 3 done by an earlier part of this run/);
+    expect(again.stdout).toMatch(/^sent back 0, 3 are missing\nmissing: 3 done by earlier parts of this run/);
     // What was said again stands in the plan from then on.
     const { json } = await command(["dlq", "report", planFile, "--json"], world);
     expect(json.report).toMatchObject({
@@ -277,12 +277,22 @@ describe("sending back", () => {
     const bold = ["--tolerate", "9", "--ramp-watch", "2s"];
     const last = await command(["dlq", "replay", "orders", "--resume", planFile, ...bold, "--yes", "--json"], world);
     expect(last.code).toBe(3);
-    expect(last.json).toMatchObject({ goOn: null, result: { done: 1, cameBack: 1, stopped: null } });
+    expect(last.json).toMatchObject({
+      goOn: null,
+      result: { done: 1, cameBack: 1, stopped: null, missing: 2, missingWhy: { handled: 2, "dead-again": 0 } },
+    });
     await still.stop();
     const { stdout } = await command(["dlq", "report", run.slice(0, 8)], world);
     expect(stdout).toMatch(/^replayed 3, came-back 3$/m);
     expect(stdout).toMatch(/^what +replay of dead letters of orders to orders$/m);
     expect(stdout).toMatch(/replayed, came back +\d{4}-.* ann/);
+    // Each part has its own pace.
+    const paces = stdout.matchAll(/^run by .* by ann, (.*)$/gm);
+    expect([...paces].map(([, pace]) => pace)).toEqual([
+      "20 a second, ramp 1 × 2, 1m each, tolerating 0: stopped, failed-again",
+      "20 a second, ramp 1 × 2, 1m each, tolerating 0: stopped, failed-again",
+      "20 a second, ramp 1 × 2, 2s each, tolerating 9",
+    ]);
     const list = await command(["dlq", "report", "--json"], world);
     expect(list.json).toMatchObject({ report: null, runs: [{ run, file: planFile, open: 0, count: 3 }] });
     const none = await command(["dlq", "report", "nobody"], world);

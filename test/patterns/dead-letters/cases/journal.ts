@@ -87,7 +87,9 @@ export function journalCases(grounds: () => Grounds): void {
     const rest = await (await next.dead.resume(plan, { ramp: false })).run({ journal });
     expect(rest).toMatchObject({ done: 2, missing: 4, stopped: undefined });
     // The two that the first part sent are dead again by now, and so is the one that somebody else sent.
-    expect(rest.missingWhy).toMatchObject({ "dead-again": 3 });
+    expect(rest.missingWhy).toMatchObject({ handled: 2, "dead-again": 1 });
+    const own = rest.missed.filter(({ why }) => why === "handled");
+    expect(own.map(({ now }) => now)).toEqual([expect.any(String), expect.any(String)]);
     const why = new Map(rest.missed.map((missed) => [missed.messageId, missed]));
     expect(why.get("m-00001")).toMatchObject({ why: "dead-again", now: expect.stringMatching(/^[\w-]{22}$/) });
     expect(["removed", "unknown"]).toContain(why.get("m-00000")?.why);
@@ -95,7 +97,10 @@ export function journalCases(grounds: () => Grounds): void {
     expect(report).toMatchObject({
       outcomes: { replayed: 4, missing: 2 },
       open: 0,
-      parts: [{ by: "bob" }, { by: "bob" }],
+      parts: [
+        { by: "bob", ramp: { first: 2, factor: 100 } },
+        { by: "bob", ramp: null },
+      ],
     });
     expect(report.outcomes["came-back"]).toBeGreaterThanOrEqual(2);
     await next.stop();
