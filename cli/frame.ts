@@ -7,7 +7,7 @@ import { isMessagingError, MessagingError } from "../core/errors.ts";
 import type { BrokerEvent } from "../core/events.ts";
 import { startFailed } from "../core/start.ts";
 import { fromUrl } from "../integrations/url/index.ts";
-import { editDistance } from "../integrations/url/query.ts";
+import { nearest } from "../integrations/url/query.ts";
 import { type BrokerChoice, type Configuration, isAdapter } from "./configuration.ts";
 import { type Context, type Interruption, unlessAborted, unlessLate } from "./context.ts";
 import { CommandError } from "./exit-codes.ts";
@@ -107,41 +107,35 @@ function nameOf(destination: Destination): string {
   return destination.kind === "subscription" ? `${destination.topic.name}..${destination.name}` : destination.name;
 }
 
-/** Says that a queue or subscription does not exist, and suggests a known or existing name. */
+/** Says that a queue or subscription does not exist, and suggests an existing name. */
 export async function missingText(adapter: Adapter, of: WorkAddress, known: readonly Destination[]): Promise<string> {
-  let silence = "";
-  const existing = await listDestinations(adapter).catch((error: unknown) => {
-    if (!(error instanceof CommandError) && !isMessagingError(error)) throw error;
-    silence = `; its destinations cannot be listed: ${error.message}`;
-    return [];
-  });
-  const all = [...known, ...existing];
-  const subscriptions = all.flatMap((one) =>
+  const { existing, silence } = await existingOf(adapter, known);
+  const [first] = existing.flatMap((one) =>
     one.kind === "subscription" && one.topic.name === addressName(of) ? [one.name] : [],
   );
-  const [first] = subscriptions;
   const missing = `no ${describeAddress(of)} on ${adapter.name}`;
   if (first !== undefined) {
     return `${missing}: it is a topic, and each subscription has its own dead letters: write topic:${addressName(of)}/${first}`;
   }
-  const meant = meantBy(addressName(of), all.filter(({ kind }) => kind !== "topic").map(nameOf));
-  return meant === undefined ? `${missing}${silence}` : `${missing}; did you mean "${meant}"?`;
+  const meant = meantBy(
+    of,
+    existing.filter(({ kind }) => kind !== "topic"),
+  );
+  return meant === undefined ? `${missing}${silence}` : `${missing}; did you mean "${nameOf(meant)}"?`;
 }
 
-/** Suggests a known or existing name for a destination that does not exist; undefined if none is similar. */
+/** Suggests an existing name for a destination that does not exist; undefined if none is similar. */
 export async function nearName(
   adapter: Adapter,
   of: WorkAddress | TopicAddress,
   known: readonly Destination[],
 ): Promise<string | undefined> {
-  const existing = await listDestinations(adapter).catch((error: unknown) => {
-    if (!(error instanceof CommandError) && !isMessagingError(error)) throw error;
-    return [];
-  });
-  const such = [...known, ...existing].filter(({ kind }) => (kind === "topic") === (of.kind === "topic"));
-  const meant = meantBy(addressName(of), such.map(nameOf));
-  const found = such.find((one) => nameOf(one) === meant);
-  return found === undefined ? undefined : describeDestination(found);
+  const { existing } = await existingOf(adapter, known);
+  const meant = meantBy(
+    of,
+    existing.filter(({ kind }) => (kind === "topic") === (of.kind === "topic")),
+  );
+  return meant === undefined ? undefined : describeDestination(meant);
 }
 
 /** Adds a suggestion to the error of a destination that does not exist. */
@@ -153,21 +147,42 @@ export async function nearNameFirst(
 ): Promise<MessagingError> {
   const meant = await nearName(adapter, of, known);
   if (meant === undefined) return error;
-  const text = `no ${describeAddress(of)} on ${adapter.name}; did you mean "${meant}"? Otherwise: ${error.message}`;
+  const [what, ...advice] = error.message.split("; ");
+  const text = [`${what} (did you mean "${meant}"?)`, ...advice].join("; ");
   return new MessagingError("not-found", text, { cause: error });
 }
 
-/** The most similar name, if one is similar. */
-function meantBy(name: string, names: Iterable<string>): string | undefined {
-  const most = Math.max(1, Math.floor(name.length / 3));
-  let best: string | undefined;
-  let least = most + 1;
-  for (const one of names) {
-    const distance = editDistance(name.toLowerCase(), one.toLowerCase());
-    if (one === name || distance >= least) continue;
-    [best, least] = [one, distance];
+/** The existing destinations. If the broker cannot list them, those of the configuration that exist; `silence` says why. */
+async function existingOf(
+  adapter: Adapter,
+  known: readonly Destination[],
+): Promise<{ readonly existing: readonly Destination[]; readonly silence: string }> {
+  try {
+    return { existing: await listDestinations(adapter), silence: "" };
+  } catch (error) {
+    if (!(error instanceof CommandError) && !isMessagingError(error)) throw error;
+    const exist = await Promise.all(known.map((one) => doesExist(adapter, one)));
+    const silence = `; its destinations cannot be listed: ${error.message}`;
+    return { existing: known.filter((_, index) => exist[index]), silence };
   }
-  return best;
+}
+
+/** Whether a destination is seen on an open broker. */
+export async function doesExist(adapter: Adapter, destination: Destination): Promise<boolean> {
+  try {
+    await adapter.depth(placeOf(destination));
+    return true;
+  } catch (error) {
+    if (isMessagingError(error)) return false;
+    throw error;
+  }
+}
+
+/** The destination with the most similar name, if one is similar. */
+function meantBy(of: WorkAddress | TopicAddress, existing: readonly Destination[]): Destination | undefined {
+  const others = existing.filter((one) => nameOf(one) !== addressName(of));
+  const name = nearest(addressName(of), others.map(nameOf));
+  return others.find((one) => nameOf(one) === name);
 }
 
 /** The environment of a running command. */

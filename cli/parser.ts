@@ -85,18 +85,28 @@ function understandable(message: string, understood: Understood): CommandError {
   return verb === undefined ? new CommandError("usage", problem) : usageError(problem, verb, option);
 }
 
+/** yargs counts surplus words before it looks for the command. */
+const NO_COMMAND = /^(?:Unknown (?:command|argument)|Too many non-option arguments)/;
+
 function unknownCommand(message: string, { line, group, verb }: Understood): string | undefined {
-  const meant = /^Did you mean (.*)\?$/.exec(message)?.[1];
-  const unknown = /^Unknown (?:command|argument)s?: (.*)$/.exec(message)?.[1];
-  if (verb !== undefined || (meant === undefined && unknown === undefined)) return undefined;
+  if (verb !== undefined || !NO_COMMAND.test(message)) return undefined;
   const under = group === undefined ? "" : `${group} `;
   const known = VERBS.filter(({ name }) => name.startsWith(under)).map(
     ({ name }) => name.slice(under.length).split(" ")[0] ?? "",
   );
-  const words = line.filter((word) => !word.startsWith("-") && word !== group);
-  const given = words.find((word) => !known.includes(word)) ?? unknown ?? "";
+  const begin = group === undefined ? 0 : line.indexOf(group) + 1;
+  const given = line
+    .slice(begin)
+    .find((word, index) => !word.startsWith("-") && !known.includes(word) && !takesNext(line[begin + index - 1]));
+  if (given === undefined) return undefined;
+  const meant = nearest(given, [...new Set(known)]);
   const hint = meant === undefined ? "" : `did you mean "${under}${meant}"? `;
   return `there is no command "${under}${given}": ${hint}anybroker ${under}--help lists the commands`;
+}
+
+/** Whether the word after this one is the value of an option of every command. */
+function takesNext(word: string | undefined): boolean {
+  return Object.entries(COMMON).some(([name, { type }]) => type === "string" && word === `--${name}`);
 }
 
 function wrongUse(message: string, verb: Verb, { line, common }: Understood): string | undefined {
@@ -236,7 +246,6 @@ function parserOf(
     .options(withValues(COMMON))
     .exitProcess(false)
     .strict()
-    .recommendCommands()
     .completion("completion", "Print a completion script (bash, zsh)")
     .help()
     .alias("help", "h")

@@ -14,7 +14,7 @@ import {
   wantedDestinations,
 } from "../comparison.ts";
 import { type ExitName, exitOf } from "../exit-codes.ts";
-import { chosenBroker, type Frame, madeAdapter, nearName, noteOf, withBroker } from "../frame.ts";
+import { chosenBroker, doesExist, type Frame, madeAdapter, nearName, noteOf, withBroker } from "../frame.ts";
 import { describeDestination, placeOf } from "../target.ts";
 import type { Paint } from "../terminal.ts";
 import { type Ended, verb } from "../verb.ts";
@@ -269,21 +269,11 @@ async function madeOf(
   }
   if (before?.state === "different" || after?.state === "different") return "neither";
   // A user without the right to compare may still see it.
-  return (await exists(adapter, destination)) ? "existed" : "neither";
+  return (await doesExist(adapter, destination)) ? "existed" : "neither";
 }
 
 function lacksSomething(compared: Compared | undefined): boolean {
   return compared?.problems.some(({ code }) => code === "not-found") ?? false;
-}
-
-async function exists(adapter: Adapter, destination: Destination): Promise<boolean> {
-  try {
-    await adapter.depth(placeOf(destination));
-    return true;
-  } catch (error) {
-    if (isMessagingError(error)) return false;
-    throw error;
-  }
 }
 
 /** Creates the topology; returns what was refused. If the broker becomes unreachable, some may be created. */

@@ -84,7 +84,7 @@ function begunAlike(one: string, other: string): boolean {
 }
 
 /** The optimal string alignment distance (Damerau and Levenshtein). */
-export function editDistance(one: string, other: string): number {
+function editDistance(one: string, other: string): number {
   let beforeLast: readonly number[] = [];
   let last: readonly number[] = Array.from({ length: other.length + 1 }, (_, column) => column);
   for (let row = 1; row <= one.length; row++) {

@@ -84,6 +84,10 @@ describe("a command line that makes no sense is answered as by a person, with an
   const wrong: readonly (readonly [line: readonly string[], says: string])[] = [
     [["toplogy"], 'there is no command "toplogy": did you mean "topology"? anybroker --help lists the commands'],
     [["xyzzy"], 'there is no command "xyzzy": anybroker --help lists the commands'],
+    [["frob"], 'there is no command "frob": anybroker --help lists the commands'],
+    [["dlq", "frob"], 'there is no command "dlq frob": anybroker dlq --help lists the commands'],
+    [["dlq", "frob", "orders"], 'there is no command "dlq frob": anybroker dlq --help lists the commands'],
+    [["dlq", "--broker", "memory:", "lst", "orders"], 'there is no command "dlq lst": did you mean "dlq ls"?'],
     [["dlq", "lss"], 'there is no command "dlq lss": did you mean "dlq ls"? anybroker dlq --help lists the commands'],
     [["dlq", "ls"], '"dlq ls" needs <destination> (whose dead letters: orders'],
     [["dlq", "ls"], "; as in: anybroker dlq ls orders (see anybroker dlq ls --help)"],

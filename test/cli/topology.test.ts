@@ -286,6 +286,34 @@ describe("topology create, diff and verify", () => {
     expect(code).toBe(line[1] === "diff" ? 0 : line[1] === "verify" ? 78 : 67);
   });
 
+  test.for([
+    ["topology", "verify", "queue:ordres"],
+    ["dlq", "ls", "ordres"],
+    ["send", "queue:ordres", "1"],
+  ])("a name that does not exist either is not suggested: %s %s", async (line) => {
+    const { configuration } = shop();
+    const { list: _, ...without } = delegate(memory());
+    for (const broker of [configuration.broker, () => without]) {
+      const world = { configuration: { ...configuration, ...(broker === undefined ? {} : { broker }) } };
+      const { code, stdout, stderr } = await command(line, world);
+      expect([67, 78]).toContain(code);
+      expect(stdout + stderr).not.toContain("did you mean");
+    }
+  });
+
+  test("where the broker cannot list, what the configuration has and the broker too is suggested, once", async () => {
+    const { configuration } = shop();
+    await command(["topology", "create"], { configuration });
+    const made = configuration.broker as () => Adapter;
+    const broker = () => {
+      const { list: _, ...without } = delegate(made());
+      return without;
+    };
+    const { stderr } = await command(["send", "queue:ordres", "1"], { configuration: { ...configuration, broker } });
+    expect(stderr).toMatch(/^anybroker: there is no queue "ordres" .*\(did you mean "queue:orders"\?\); declare/);
+    expect(stderr.match(/no queue/g)).toHaveLength(1);
+  });
+
   test("destinations that contradict each other are a mistake of the configuration", async () => {
     const configuration = { broker: () => memory(), destinations: [topic("a"), topic("a", { ordered: true })] };
     const { code, stderr } = await command(["topology", "show"], { configuration });
