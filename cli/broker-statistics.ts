@@ -6,9 +6,9 @@ import type { Adapter, Depth } from "../core/adapter.ts";
 import { addressName, type DeadLettersAddress, type WorkAddress } from "../core/address.ts";
 import type { Destination } from "../core/destination.ts";
 import { isMessagingError } from "../core/errors.ts";
-import { thrownText } from "../core/foreign.ts";
 import { declarationsOf } from "./comparison.ts";
 import type { Paint } from "./terminal.ts";
+import { toldText } from "./wording.ts";
 
 /** Details of a server. */
 export interface ServerDetails {
@@ -58,7 +58,7 @@ export async function policyChecks(adapter: Adapter, destinations: readonly Dest
       return [{ check, status: "unknown", message }];
     }
     const checks = [
-      ...found.problems.map(({ message }): Check => ({ check, status: "failed", message })),
+      ...found.problems.map((problem): Check => ({ check, status: "failed", message: toldText(problem) })),
       // What could not be compared is a notice too, with another code.
       ...found.notices.map(
         ({ code, message }): Check => ({ check, status: code === "conflict" ? "ok" : "unknown", message }),
@@ -66,7 +66,7 @@ export async function policyChecks(adapter: Adapter, destinations: readonly Dest
     ];
     return checks.length > 0 ? checks : [{ check, status: "ok", message: "none that affects these destinations" }];
   } catch (error) {
-    return [{ check, status: "unknown", message: thrownText(error) }];
+    return [{ check, status: "unknown", message: toldText(error) }];
   }
 }
 
@@ -86,7 +86,7 @@ export async function delayChecks(adapter: Adapter): Promise<readonly Check[]> {
     if (count === 0) return [{ check, status: "ok", message: "no message is between two wait queues" }];
     return [{ check, status: "ok", message: `${count} messages are between two wait queues; ${STUCK}` }];
   } catch (error) {
-    return [{ check, status: "unknown", message: thrownText(error) }];
+    return [{ check, status: "unknown", message: toldText(error) }];
   }
 }
 

@@ -9,6 +9,7 @@ import { CommandError } from "./exit-codes.ts";
 import type { Frame } from "./frame.ts";
 import { ADDRESS_SYNTAX, describeDestination, destinationOf, findTarget } from "./target.ts";
 import type { Paint } from "./terminal.ts";
+import { toldText } from "./wording.ts";
 
 /** The state of a destination on the broker. */
 export type DestinationState = "same" | "missing" | "different" | "undeclared" | "unknown";
@@ -100,8 +101,8 @@ export function comparedJson(compared: Compared): object {
 }
 
 /** The JSON of a problem. */
-export function problemJson({ code, message }: MessagingError): ProblemJson {
-  return { code, message };
+export function problemJson(error: MessagingError): ProblemJson {
+  return { code: error.code, message: toldText(error) };
 }
 
 /** The text of a comparison of two brokers. Refused destinations come first. */

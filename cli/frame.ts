@@ -14,6 +14,7 @@ import { CommandError } from "./exit-codes.ts";
 import { isUrl, maskUrl, type Secrets } from "./secrets.ts";
 import { describeDestination, destinationOf, findWorkTarget, placeOf } from "./target.ts";
 import type { Terminal } from "./terminal.ts";
+import { inCommands, toldText } from "./wording.ts";
 
 /** A chosen broker. */
 interface ChosenBroker {
@@ -162,7 +163,7 @@ async function existingOf(
   } catch (error) {
     if (!(error instanceof CommandError) && !isMessagingError(error)) throw error;
     const exist = await Promise.all(known.map((one) => doesExist(adapter, one)));
-    const silence = `; its destinations cannot be listed: ${error.message}`;
+    const silence = `; its destinations cannot be listed: ${toldText(error)}`;
     return { existing: known.filter((_, index) => exist[index]), silence };
   }
 }
@@ -305,5 +306,5 @@ function noteEvent(frame: Frame, label: string, event: BrokerEvent): void {
 
 /** Notes something of a broker. */
 export function noteOf({ terminal, secrets }: Frame, label: string, text: string): void {
-  terminal.note(terminal.notePaint.yellow(secrets.masked(`${label}: ${text}`)));
+  terminal.note(terminal.notePaint.yellow(secrets.masked(`${label}: ${inCommands(text)}`)));
 }

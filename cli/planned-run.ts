@@ -21,6 +21,7 @@ import { writeJson } from "./files.ts";
 import type { Frame } from "./frame.ts";
 import { progressBar } from "./terminal.ts";
 import type { Ended } from "./verb.ts";
+import { toldText } from "./wording.ts";
 
 /** The folder of plans and journals, in the current folder. */
 export const RUNS_FOLDER = "anybroker-runs";
@@ -241,8 +242,8 @@ function resultText({ action }: Plan, result: RunResult): string {
     counts.join(", "),
     ...why,
     ...(unproven > 0 ? [blind] : []),
-    ...failures.slice(0, 10).map((failure) => `failed: ${failure.id}: ${failure.error.message}`),
-    ...(stopped === undefined ? [] : [`stopped: ${WHY[stopped]}${error === undefined ? "" : `: ${error.message}`}`]),
+    ...failures.slice(0, 10).map((failure) => `failed: ${failure.id}: ${toldText(failure.error)}`),
+    ...(stopped === undefined ? [] : [`stopped: ${WHY[stopped]}${error === undefined ? "" : `: ${toldText(error)}`}`]),
   ].join("\n");
 }
 

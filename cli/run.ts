@@ -6,7 +6,9 @@ import type { Frame } from "./frame.ts";
 import { loadConfiguration } from "./load-configuration.ts";
 import { type Command, parse } from "./parser.ts";
 import { Secrets } from "./secrets.ts";
+import { writtenAs } from "./target.ts";
 import { hasColours, netted, paintOf, printableJson, printableLines, Terminal } from "./terminal.ts";
+import { toldText } from "./wording.ts";
 
 const CLOSING_MS = 10_000;
 
@@ -31,8 +33,11 @@ export async function run(line: readonly string[], context: Context): Promise<nu
       if (parsed.text !== "") context.stdout.write(`${parsed.text}\n`);
       return EXIT.done;
     }
-    reporting = { ...reporting, json: parsed.given.json, verbose: parsed.given.verbose };
-    const { exit, errors } = await runVerb(parsed, context, secrets, interruption);
+    const { json, verbose, config, destination } = parsed.given;
+    reporting = { ...reporting, json, verbose };
+    const configuration = context.configuration ?? (await loadConfiguration(config, context, interruption.signal));
+    reporting = { ...reporting, destination: writtenAs(destination, configuration.destinations) };
+    const { exit, errors } = await runVerb(parsed, configuration, context, secrets, interruption);
     if (reporting.verbose) reportCauses(errors, reporting);
     if (interruption.outputFailure !== undefined) throw interruption.outputFailure;
     return EXIT[exit];
@@ -55,12 +60,12 @@ async function closeConfiguration({ close }: Configuration, context: Context, te
 
 async function runVerb(
   { verb, given }: Command,
+  configuration: Configuration,
   context: Context,
   secrets: Secrets,
   interruption: Interruption,
 ): Promise<{ readonly exit: ExitName; readonly errors: readonly unknown[] }> {
-  const { config, broker, json } = given;
-  const configuration = context.configuration ?? (await loadConfiguration(config, context, interruption.signal));
+  const { broker, json } = given;
   const terminal = new Terminal(context, json);
   interruption.terminal = terminal;
   const frame: Frame = { context, terminal, interruption, secrets, configuration, broker };
@@ -85,19 +90,21 @@ interface ErrorReporting {
   readonly json: boolean;
   /** Adds stacks and causes. */
   readonly verbose: boolean;
+  /** The destination of the command, as it is written on a command line. */
+  readonly destination?: string | undefined;
 }
 
 /** Writes an error to stderr without secrets, and returns the command's exit. */
-function reportError(error: unknown, { stderr, env, secrets, json, verbose }: ErrorReporting): ExitName {
+function reportError(error: unknown, { stderr, env, secrets, json, verbose, destination }: ErrorReporting): ExitName {
   const exit = exitOf(error);
   const problems = isLibraryError(error) ? error.problems : [];
   if (json) {
     const json = {
       code: isLibraryError(error) ? error.code : exit,
-      message: secrets.masked(thrownText(error)),
+      message: secrets.masked(toldText(error, destination)),
       exit,
       exitCode: EXIT[exit],
-      problems: problems.map(({ code, message }) => ({ code, message: secrets.masked(message) })),
+      problems: problems.map((problem) => ({ code: problem.code, message: secrets.masked(toldText(problem)) })),
       ...(verbose ? { stack: secrets.masked(stacksOf(error)) } : {}),
     };
     stderr.write(`${printableJson({ error: json })}\n`);
@@ -105,7 +112,7 @@ function reportError(error: unknown, { stderr, env, secrets, json, verbose }: Er
   }
   const colours = hasColours(stderr, env);
   const { red, dim } = paintOf(colours);
-  const lines = [`${red("anybroker:")} ${printableLines(secrets.masked(textOf(error, problems)))}`];
+  const lines = [`${red("anybroker:")} ${printableLines(secrets.masked(textOf(error, problems, destination)))}`];
   if (verbose) lines.push(secrets.masked(stacksOf(error)));
   else if (exit === "internal") lines.push(dim("a defect of anybroker; --verbose shows where"));
   stderr.write(`${netted(lines.join("\n"), colours)}\n`);
@@ -119,11 +126,11 @@ function reportCauses(errors: readonly unknown[], { stderr, env, secrets }: Erro
   }
 }
 
-function textOf(error: unknown, problems: readonly LibraryError[]): string {
-  if (problems.length === 0) return thrownText(error);
-  if (problems.length === 1) return problems.map(({ message }) => message).join("");
+function textOf(error: unknown, problems: readonly LibraryError[], destination: string | undefined): string {
+  if (problems.length === 0) return toldText(error, destination);
+  if (problems.length === 1) return problems.map((problem) => toldText(problem, destination)).join("");
   // Equal problems are shown once.
-  const lines = [...Map.groupBy(problems, ({ message }) => message)].map(
+  const lines = [...Map.groupBy(problems, (problem) => toldText(problem))].map(
     ([message, { length }]) => `  - ${message}${length === 1 ? "" : ` (${length} times)`}`,
   );
   return [`${problems.length} problems:`, ...lines].join("\n");

@@ -3,16 +3,16 @@ import { systemRandom } from "../core/clock.ts";
 import { type Codec, jsonCodec } from "../core/codec.ts";
 import type { Queue, Topic } from "../core/destination.ts";
 import { isMessagingError } from "../core/errors.ts";
-import { thrownText } from "../core/foreign.ts";
 import { messageIds } from "../core/message-ids.ts";
 import type { PublishOptions, SendOptions } from "../core/options.ts";
 import { encodeMessage } from "../core/publish/encode-message.ts";
 import { CommandError, type ExitName, exitOf, isLibraryError } from "./exit-codes.ts";
 import { jsonOf, readBytes, readLines } from "./files.ts";
 import { chosenBroker, type Frame, withBroker } from "./frame.ts";
-import { destinationOf, type Target } from "./target.ts";
+import { describeDestination, destinationOf, type Target } from "./target.ts";
 import { progressBar } from "./terminal.ts";
 import type { Ended } from "./verb.ts";
+import { toldText } from "./wording.ts";
 
 /** The form of a body on the command line. */
 export interface BodyForm {
@@ -135,6 +135,8 @@ function checkSending({ body, file, lines, fromLine, options }: Sending): void {
 
 /** The results of sends. */
 interface Sent {
+  /** As it is written on a command line. */
+  readonly destination: string;
   sent: number;
   readonly ids: string[];
   readonly failures: { readonly line: number; readonly code: string; readonly message: string }[];
@@ -157,7 +159,8 @@ async function sent(
   label: string,
   send: Send,
 ): Promise<Ended> {
-  const tally: Sent = { sent: 0, ids: [], failures: [], errors: [], failed: 0, exit: "done" };
+  const destination = describeDestination(destinationOf(target));
+  const tally: Sent = { destination, sent: 0, ids: [], failures: [], errors: [], failed: 0, exit: "done" };
   if (single !== undefined) await sendOne(send, single.body, 1, tally);
   const nextLine = single === undefined ? await sendLines(frame, sending, send, tally) : null;
   const { dryRun } = sending;
@@ -229,7 +232,7 @@ function fail(tally: Sent, line: number, error: unknown): void {
   tally.failed++;
   if (tally.exit === "done") tally.exit = exitOf(error);
   const code = isLibraryError(error) ? error.code : exitOf(error);
-  const message = thrownText(error);
+  const message = toldText(error, tally.destination);
   if (tally.errors.length < MOST_LISTED) tally.errors.push(error);
   if (tally.failures.length < MOST_LISTED) tally.failures.push({ line, code, message });
 }

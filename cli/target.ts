@@ -223,3 +223,12 @@ export function describeDestination(destination: Destination): string {
   if (destination.kind === "subscription") return `topic:${destination.topic.name}/${destination.name}`;
   return `${destination.kind}:${destination.name}`;
 }
+
+/** The destination of a command, for another command line; undefined if there is none. */
+export function writtenAs(address: unknown, known: readonly Destination[] = []): string | undefined {
+  try {
+    return typeof address === "string" ? describeDestination(destinationOf(findWorkTarget(address, known))) : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -12,6 +12,7 @@ import { chooseBroker, chosenBroker, type Frame, type OpenBroker, withBroker } f
 import { addressOf, destinationOf, findTarget, type Target } from "../target.ts";
 import { type ProgressBar, progressBar } from "../terminal.ts";
 import { type Ended, verb } from "../verb.ts";
+import { toldText } from "../wording.ts";
 
 const CONTENTS = ["messages", "dead-letters"] as const satisfies readonly BridgeContent[];
 
@@ -143,7 +144,7 @@ function placeOf(source: Target, content: BridgeContent): Address {
 function detailOf({ rate, left, stalled }: BridgeStatus): string {
   const parts = [`${Math.round(rate)}/s`];
   if (left > 0) parts.push(`${left} left`);
-  if (stalled !== undefined) parts.push(stalled.message);
+  if (stalled !== undefined) parts.push(toldText(stalled));
   return parts.join(", ");
 }
 
@@ -160,10 +161,10 @@ function resultText({ end, moved, repeated, left, filtered, leftMessages, error 
   return [
     `moved ${moved}${repeated > 0 ? `, ${repeated} of them twice, under the same id` : ""}${left > 0 ? `; ${left} were refused and stay` : ""}`,
     ...(filtered > 0 ? [`${filtered} not moved: they do not match the filter of the source`] : []),
-    ...leftMessages.slice(0, 10).map((one) => `refused: ${one.id}: ${one.error.message}`),
+    ...leftMessages.slice(0, 10).map((one) => `refused: ${one.id}: ${toldText(one.error)}`),
     ...(end === "drained" ? ["the source is empty except for those"].filter(() => left > 0) : []),
     ...(end === "stopped" ? ["stopped; the same command continues"] : []),
-    ...(error === undefined ? [] : [`failed: ${error.message}`]),
+    ...(error === undefined ? [] : [`failed: ${toldText(error)}`]),
   ].join("\n");
 }
 

@@ -3,7 +3,6 @@ import type { Adapter } from "../../core/adapter.ts";
 import type { WorkAddress } from "../../core/address.ts";
 import type { Destination } from "../../core/destination.ts";
 import { isMessagingError } from "../../core/errors.ts";
-import { thrownText } from "../../core/foreign.ts";
 import { compareBrokers } from "../../patterns/migration/index.ts";
 import { aboutBroker, aboutDestination } from "../about-broker.ts";
 import {
@@ -39,6 +38,7 @@ import {
 } from "../frame.ts";
 import { describeDestination, destinationOf, findTarget, findWorkTarget, parseAddress, placeOf } from "../target.ts";
 import { type Ended, verb } from "../verb.ts";
+import { toldText } from "../wording.ts";
 
 export const doctor = verb({
   name: "doctor",
@@ -170,7 +170,7 @@ async function examine(frame: Frame, named: readonly Named[]): Promise<Ended> {
       const exists = state === "undeclared" ? "exists; no configuration declares it" : "exists as declared";
       const meant = state === "missing" ? await meantText(adapter, destination, known) : "";
       const message =
-        [...problems.map((problem) => problem.message), ...(meant === "" ? [] : [meant])].join("; ") || exists;
+        [...problems.map((problem) => toldText(problem)), ...(meant === "" ? [] : [meant])].join("; ") || exists;
       checks.push({ check: `compare ${destination}`, status, message });
     }
     checks.push({
@@ -202,7 +202,7 @@ async function findDestinations(adapter: Adapter, checks: Check[]): Promise<read
     return found.map((destination) => ({ destination, isDeclared: false }));
   } catch (error) {
     if (!isMessagingError(error) && !(error instanceof CommandError)) throw error;
-    checks.push({ check, status: "failed", message: `no destinations were named, and ${error.message}` });
+    checks.push({ check, status: "failed", message: `no destinations were named, and ${toldText(error)}` });
     return [];
   }
 }
@@ -238,7 +238,7 @@ async function details(adapter: Adapter, checks: Check[]) {
     checks.push({ check: "version", ...versionCheck(adapter.name, found) });
     return found;
   } catch (error) {
-    const message = thrownText(error);
+    const message = toldText(error);
     checks.push({
       check: "version",
       status: isMessagingError(error, "unreachable") ? "failed" : "unknown",
@@ -271,7 +271,7 @@ async function countsOf(adapter: Adapter, destination: Destination, state: Desti
     };
   } catch (error) {
     if (!isMessagingError(error)) throw error;
-    checks.push({ check: `count ${describeDestination(destination)}`, status: "failed", message: error.message });
+    checks.push({ check: `count ${describeDestination(destination)}`, status: "failed", message: toldText(error) });
     return nothing;
   }
 }

@@ -14,6 +14,7 @@ import { type Frame, operatorOf } from "../frame.ts";
 import { duration } from "../target.ts";
 import type { Paint } from "../terminal.ts";
 import { type Ended, verb } from "../verb.ts";
+import { toldText } from "../wording.ts";
 
 /** The exits of every `migrate` command. */
 const MIGRATE_EXITS = {
@@ -144,7 +145,7 @@ async function changeMigration(frame: Frame, control: MigrationControl, changing
     const brokeOff = interruption.signal.aborted || isMessagingError(error, "timeout");
     const status = brokeOff ? await control.status() : undefined;
     if (status?.pending === undefined) throw error;
-    const why = error instanceof CommandError || !(error instanceof Error) ? "stopped" : error.message;
+    const why = error instanceof CommandError || !(error instanceof Error) ? "stopped" : toldText(error);
     return { json: withStatus(status), text: `${why}\n${statusText(paint, status)}`, exit: "partly" };
   }
 }

@@ -12,6 +12,7 @@ import { type Frame, nearNameFirst, withBroker } from "../frame.ts";
 import { findTarget } from "../target.ts";
 import { printable } from "../terminal.ts";
 import { verb } from "../verb.ts";
+import { toldText } from "../wording.ts";
 
 export const tail = verb({
   name: "tail",
@@ -147,7 +148,7 @@ async function watch(frame: Frame, { of, begun, seen }: Watching, signal: AbortS
         const end = await adapter.watch(of, {
           seen: (batch) => seen(batch).catch(ended.reject),
           ended: (cause) => {
-            frame.terminal.note(frame.terminal.notePaint.yellow(frame.secrets.masked(cause.message)));
+            frame.terminal.note(frame.terminal.notePaint.yellow(frame.secrets.masked(toldText(cause))));
             ended.resolve();
           },
         });

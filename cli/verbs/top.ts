@@ -17,6 +17,7 @@ import { missingText, namedWork, withBroker, workOn } from "../frame.ts";
 import { describeDestination, duration, placeOf } from "../target.ts";
 import type { Paint } from "../terminal.ts";
 import { verb } from "../verb.ts";
+import { toldText } from "../wording.ts";
 
 export const top = verb({
   name: "top",
@@ -208,8 +209,7 @@ async function readRow(
     };
   } catch (error) {
     if (!isMessagingError(error)) throw error;
-    const { code, message } = error;
-    const problem = code === "not-found" ? await missingText(adapter, of, known) : message;
+    const problem = error.code === "not-found" ? await missingText(adapter, of, known) : toldText(error);
     return { row: { destination: name, ...UNKNOWN, problem }, written: null };
   }
 }

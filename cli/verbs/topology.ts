@@ -18,6 +18,7 @@ import { chosenBroker, doesExist, type Frame, madeAdapter, nearName, noteOf, wit
 import { describeDestination, placeOf } from "../target.ts";
 import type { Paint } from "../terminal.ts";
 import { type Ended, verb } from "../verb.ts";
+import { toldText } from "../wording.ts";
 
 /** A destination with its physical names. */
 interface Shown {
@@ -174,17 +175,17 @@ Of what exists it changes and reports: on SQS missing policies, and a subscripti
       const problems = errors.map(problemJson);
       const { paint } = frame.terminal;
       const lines = (found: readonly MessagingError[]): readonly string[] =>
-        found.map(({ code, message }) => `${paint.red(code)} ${message}`);
+        found.map((error) => `${paint.red(error.code)} ${toldText(error)}`);
       const text = [
         ...existed.map((destination) => `${paint.dim("exists ")} ${destination}`),
         ...created.map((destination) => `${paint.green(dryRun ? "missing" : "created")} ${destination}`),
         ...partly.map((destination) => `${paint.yellow("partly ")} ${destination}: only some of it was created`),
         ...changes.flatMap(({ destination, problems: differed }) => [
           `${paint.yellow(dryRun ? "differs" : "changed")} ${destination}: ${dryRun ? "would be set as declared" : "set as declared. Before:"}`,
-          ...differed.map(({ message }) => `        ${message}`),
+          ...differed.map((problem) => `        ${toldText(problem)}`),
         ]),
         ...lines(errors),
-        ...unverified.map(({ message }) => `${paint.yellow("unknown")} ${message}`),
+        ...unverified.map((error) => `${paint.yellow("unknown")} ${toldText(error)}`),
         ...(dryRun && created.length + changes.length > 0 ? ["nothing was created or changed: --dry-run"] : []),
       ].join("\n");
       const isSomeDone = created.length + partly.length + changes.length > 0;
@@ -354,7 +355,7 @@ function comparedText(paint: Paint, compared: readonly Compared[]): string {
   // Missing ones need no further problems.
   const others = compared.filter(({ state }) => state !== "missing");
   const problems = others.flatMap(({ problems }) =>
-    problems.map(({ code, message }) => `${paint.red(code)} ${message}`),
+    problems.map((problem) => `${paint.red(problem.code)} ${toldText(problem)}`),
   );
   return [columns(paint, ["STATE", { name: "DESTINATION", when: "whole" }], rows), ...problems, ...meant].join("\n");
 }
