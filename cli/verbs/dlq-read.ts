@@ -152,7 +152,10 @@ export const dlqGroups = verb({
   summary: "What failed in the same way, counted",
   teaches: `Counts dead letters by the fingerprint of their failure: destination, error class, and message without ids, numbers and times. Filters take the group: "group = 1f2ba8a7d0a5".`,
   positionals: {
-    destination: { type: "string", describe: `${WHOSE.describe}. Default: all of the configuration, else of the broker` },
+    destination: {
+      type: "string",
+      describe: `${WHOSE.describe}. Default: all of the configuration, else of the broker`,
+    },
     filter: FILTER,
   },
   options: {},

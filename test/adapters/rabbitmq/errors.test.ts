@@ -38,7 +38,10 @@ test("channels that are used up name the server and what to do", async () => {
 test.for([
   ["inequivalent arg 'x-overflow' for queue 'q' in vhost '/': received none", "it exists with other properties"],
   ["invalid arg 'x-queue-leader-locator' for queue 'q' in vhost '/'", "correct it in the queueArguments"],
-  ["cannot declare queue 'q': queue limit in vhost 'shop' (29) is reached", "delete what is not used, or raise the limit"],
+  [
+    "cannot declare queue 'q': queue limit in vhost 'shop' (29) is reached",
+    "delete what is not used, or raise the limit",
+  ],
   ["something else", "see the server's log"],
 ] as const)("the advice fits what the server said: %s", ([text, advice]) => {
   const error = Object.assign(new Error(`406 with message "PRECONDITION_FAILED - ${text}"`), { code: 406 });
