@@ -235,7 +235,7 @@ export class Session {
         find: async () => (await this.#registry.find(address)).locator,
         missing: () => {
           this.#registry.forget(address);
-          return this.#missing(address);
+          return this.#missing(address, false);
         },
         unanswered: (cause) => this.#unanswered(cause),
       });
