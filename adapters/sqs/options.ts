@@ -80,7 +80,7 @@ export interface SqsOptions {
   readonly queueAttributes?: Readonly<Record<string, string>>;
   /** More attributes for declared topics. */
   readonly topicAttributes?: Readonly<Record<string, string>>;
-  /** Milliseconds to open a connection, a day at most. Default 3,000. */
+  /** Milliseconds to open a connection. A day at most. Default 3,000. */
   readonly connectTimeoutMs?: number;
   /** Milliseconds for a request until its whole answer has arrived; polls also get their wait. A day at most. Default 10,000. */
   readonly requestTimeoutMs?: number;

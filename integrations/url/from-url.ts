@@ -141,8 +141,8 @@ const sqsUrl = brokerUrl<SqsOptions>({
     retentionSeconds: integer(60, 1_209_600),
     queueAttributes: names(text()),
     topicAttributes: names(text()),
-    connectTimeoutMs: timeoutMs(),
-    requestTimeoutMs: timeoutMs(),
+    connectTimeoutMs: integer(1, 24 * 60 * 60 * 1_000),
+    requestTimeoutMs: integer(1, 24 * 60 * 60 * 1_000),
     region: elsewhere("it is the host of the URL, as in sqs://eu-central-1"),
     credentials: elsewhere(
       "write sqs://access-key-id:secret-access-key@region for fixed credentials; pass others as { sqs: { credentials } } to fromUrl, or let the AWS SDK find them",
