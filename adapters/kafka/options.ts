@@ -158,8 +158,8 @@ export interface KafkaOptions {
    */
   readonly unreadable?: "dead-letter" | "stop";
   /**
-   * The most bytes that a batch may inflate to. With compression at least `maxMessageBytes` and 131,072 (128 KiB).
-   * Default 67,108,864 (64 MiB), or that if it is more.
+   * The most bytes that a batch may inflate to. With compression at least the largest `max.message.bytes` of new topics:
+   * `maxMessageBytes` and 192 KiB, or 1,114,124. Default 67,108,864 (64 MiB), or that if it is more.
    */
   readonly maxInflatedBytes?: number;
 }
@@ -228,7 +228,17 @@ const DEFAULT_MESSAGE_BYTES = 896 * 1024;
 /** Room for key, headers and framing. With it the default is 1 MiB, just under Kafka's own limit. */
 const BESIDE_THE_BODY_BYTES = 128 * 1024;
 
-/** The `max.message.bytes` of a topic, which also limits batches of several messages. */
+/** Kafka's own default of `max.message.bytes`, which is never lowered. */
+const DEFAULT_BATCH_BYTES = 1_048_588;
+/** For headers that foreign records get on the way into a derived topic. */
+const HEADROOM_BYTES = 64 * 1024;
+
+/** The `max.message.bytes` of a new topic; a derived one holds copies of another topic's records, with more headers. */
+export function topicBatchBytes(settings: Pick<Settings, "maxMessageBytes">, derived: boolean): number {
+  return Math.max(mostBatchBytes(settings), DEFAULT_BATCH_BYTES) + (derived ? HEADROOM_BYTES : 0);
+}
+
+/** The `max.message.bytes` that a topic needs. It also limits batches of several messages. */
 export function mostBatchBytes({ maxMessageBytes }: Pick<Settings, "maxMessageBytes">): number {
   return maxMessageBytes + BESIDE_THE_BODY_BYTES;
 }
@@ -265,7 +275,7 @@ export function resolveOptions(options: KafkaOptions): Settings {
     maxMessageBytes,
     unreadable: options.unreadable ?? "dead-letter",
     maxInflatedBytes:
-      options.maxInflatedBytes ?? Math.max(DEFAULT_LIMITS.maxInflatedBytes, mostBatchBytes({ maxMessageBytes })),
+      options.maxInflatedBytes ?? Math.max(DEFAULT_LIMITS.maxInflatedBytes, topicBatchBytes({ maxMessageBytes }, true)),
   };
   checkNumbers(settings);
   checkChoice("trim", settings.trim, TRIMS);
@@ -281,12 +291,12 @@ function checkChoice(name: string, value: string, choices: readonly string[]): v
 
 /** A process must be able to read what it sends. */
 function checkInflating(settings: Settings): void {
-  const { compression, topicConfiguration, maxInflatedBytes, maxMessageBytes } = settings;
+  const { compression, topicConfiguration, maxInflatedBytes } = settings;
   const stored = storedCompression(topicConfiguration["compression.type"]);
-  const least = mostBatchBytes(settings);
+  const least = topicBatchBytes(settings, true);
   if ((compression === "none" && stored === "none") || maxInflatedBytes >= least) return;
   throw invalid(
-    `with compression takes a maxInflatedBytes of ${least} or more, since a body of ${maxMessageBytes} bytes inflates to that with its headers; raise it, or lower maxMessageBytes`,
+    `with compression takes a maxInflatedBytes of ${least} or more, since new topics take records of that size; raise it, or lower maxMessageBytes`,
   );
 }
 

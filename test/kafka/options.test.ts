@@ -1,6 +1,11 @@
 import { expect, test } from "vitest";
 import { kafka } from "../../adapters/kafka/index.ts";
-import { type KafkaOptions, mostBatchBytes, rebalanceTimeoutMs, resolveOptions } from "../../adapters/kafka/options.ts";
+import {
+  type KafkaOptions,
+  rebalanceTimeoutMs,
+  resolveOptions,
+  topicBatchBytes,
+} from "../../adapters/kafka/options.ts";
 import { isMessagingError } from "../../core/errors.ts";
 
 const CANARY = "canary-password";
@@ -51,7 +56,7 @@ test("everything else has a default", () => {
 
 test("by default whatever may be sent can be read, and without compression the limit may be any", () => {
   const largest = resolveOptions({ brokers: "localhost", compression: "gzip", maxMessageBytes: 2 ** 26 });
-  expect(largest.maxInflatedBytes).toBe(mostBatchBytes(largest));
+  expect(largest.maxInflatedBytes).toBe(topicBatchBytes(largest, true));
   const { maxInflatedBytes } = resolveOptions({
     brokers: "localhost",
     maxInflatedBytes: 1_000,

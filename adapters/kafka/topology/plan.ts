@@ -5,7 +5,7 @@ import { oneLine } from "../../../core/foreign.ts";
 import { DEAD_LETTERS_CONFIGURATION, TOMBSTONE_RETENTION_MS } from "../dead-letters/records.ts";
 import { LEVELS } from "../delays/levels.ts";
 import { collisionName, type DelayableAddress, delaysTopic, topicName } from "../names.ts";
-import { mostBatchBytes, type Settings } from "../options.ts";
+import { mostBatchBytes, type Settings, topicBatchBytes } from "../options.ts";
 import type { TopicMetadata, TopicSpecification } from "../port.ts";
 import { hasCodec, storedCompression } from "../records/contract.ts";
 
@@ -138,12 +138,8 @@ type SpecificationSettings = Pick<
 const DEFAULT_REPLICAS = 3;
 /** With this many replicas, one may be down and two still have a confirmed message. */
 const REPLICAS_FOR_TWO = 3;
-/** Kafka's default, which is never lowered. */
-const DEFAULT_BATCH_BYTES = 1_048_588;
 /** Kafka 4's minimum. Old records are deleted by whole segments, and the rest is read. */
 const QUARANTINE_SEGMENT_BYTES = 1024 * 1024;
-/** For headers that foreign records get on the way into a derived topic. */
-const HEADROOM_BYTES = 64 * 1024;
 /** Of what is wrong with a topic, which quotes what the cluster says of it. */
 const MAX_FAULT = 1_000;
 
@@ -154,8 +150,7 @@ export function specificationOf(
   settings: SpecificationSettings,
 ): TopicSpecification {
   const replicationFactor = settings.replicationFactor ?? Math.max(1, Math.min(DEFAULT_REPLICAS, brokers));
-  const batchBytes = Math.max(mostBatchBytes(settings), DEFAULT_BATCH_BYTES) + (derived ? HEADROOM_BYTES : 0);
-  const mostBytes = role === "quarantine" ? QUARANTINE_SEGMENT_BYTES : batchBytes;
+  const mostBytes = role === "quarantine" ? QUARANTINE_SEGMENT_BYTES : topicBatchBytes(settings, derived);
   return {
     topic: name,
     partitions,

@@ -322,18 +322,22 @@ describeKafka("copies that Kafka cannot take, and batches that nobody can read",
     const { consumer, handled, mend } = consuming(shop, orders);
     await shop.start();
     const delays = `${orders.name}.queue.delays`;
-    const value = JSON.stringify("y".repeat(3 * MiB));
+    // Each alone can be read here.
+    const value = JSON.stringify("y".repeat(1.5 * MiB));
     await producer.send({
       topic: delays,
       compression: CompressionTypes.GZIP,
-      messages: [{ partition: 0, value }],
+      messages: [
+        { partition: 0, value },
+        { partition: 0, value },
+      ],
     });
     await shop.send(orders, "x fails at first");
     await until("the retry", WAIT_MS, () => expect(consumer.status().deadLettered).toBe(1));
     const dead = deadLetters(shop, orders);
     await until("both dead letters", WAIT_MS, async () =>
       expect(new Set((await dead.list()).entries.map(({ reference }) => reference))).toEqual(
-        new Set([null, `${delays}/0/0`]),
+        new Set([null, `${delays}/0/0-1`]),
       ),
     );
     expect(events.some((event) => event.type === "notice" && event.error.message.includes(delays))).toBe(true);
@@ -342,8 +346,8 @@ describeKafka("copies that Kafka cannot take, and batches that nobody can read",
     await able.shop.start();
     mend();
     expect(await (await deadLetters(able.shop, orders).replay("all")).run()).toMatchObject({ done: 2, failed: 0 });
-    await until("both to be handled", WAIT_MS, () => expect(handled).toHaveLength(2));
-    expect(new Set(handled.map(({ length }) => length))).toEqual(new Set(["x fails at first".length, 3 * MiB]));
+    await until("all to be handled", WAIT_MS, () => expect(handled).toHaveLength(3));
+    expect(handled.filter(({ length }) => length === 1.5 * MiB)).toHaveLength(2);
     await able.shop.stop();
     await shop.stop();
   });
