@@ -25,6 +25,7 @@ import { systemClock, systemRandom } from "../../core/clock.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { Cluster } from "./cluster.ts";
 import { countDeadLetters } from "./dead-letters/references.ts";
+import { RepeatedNotices } from "./delays/forwarder.ts";
 import type { KafkaRecord } from "./message-codec.ts";
 import { topicName } from "./names.ts";
 import type { Settings } from "./options.ts";
@@ -67,6 +68,7 @@ export class Session {
   readonly #sender: KafkaPublisher;
   readonly #trimmer: Trimmer;
   readonly #requestTimeoutMs: number;
+  readonly #unread: RepeatedNotices;
   readonly #receiving: ReceiverContext;
   readonly #receivers = new Set<Receiver>();
   /** Each ends one watch. */
@@ -82,6 +84,7 @@ export class Session {
     const notice = (error: MessagingError): void => this.#notice(error);
     this.#signals = signals;
     this.#requestTimeoutMs = requestTimeoutMs;
+    this.#unread = new RepeatedNotices(clock, notice);
     this.#connections = [asking, producing];
     this.#cluster = new Cluster(asking, requestTimeoutMs, this.#ended.signal);
     this.#recovery = new TopologyRecovery(this.#cluster, settings, notice);
@@ -182,8 +185,9 @@ export class Session {
         // Unhandled events count for their subscription, and a quarantine log holds no messages.
         return { ready: 0, unsettled: undefined, exact: true };
       case "dead-letters": {
-        const { count, exact } = await countDeadLetters(this.#receiving.factory.deadLetters(topicName(of)));
-        return { ready: count, unsettled: undefined, exact };
+        const { size, unread } = await countDeadLetters(this.#receiving.factory.deadLetters(topicName(of)));
+        if (unread !== undefined) this.#reportUnread(of, unread);
+        return { ready: size, unsettled: undefined, exact: unread === undefined };
       }
       default:
         return lag(this.#cluster, of);
@@ -191,7 +195,14 @@ export class Session {
   }
 
   browse(of: DeadLettersAddress): AsyncGenerator<readonly IncomingMessage<KafkaRecord>[], void, undefined> {
-    return browseDeadLetters(this.#receiving.factory.deadLetters(topicName(of)));
+    const log = this.#receiving.factory.deadLetters(topicName(of));
+    return browseDeadLetters(log, (unread) => this.#reportUnread(of, unread));
+  }
+
+  #reportUnread(of: DeadLettersAddress, cause: MessagingError): void {
+    const topic = topicName(of);
+    const text = `dead letters in "${topic}" cannot be read, and are neither listed nor counted; they stay there`;
+    this.#unread.report(topic, new MessagingError(cause.code, text, { cause }));
   }
 
   resolve(of: DeadLettersAddress, letter: IncomingMessage): Promise<readonly IncomingMessage<KafkaRecord>[]> {

@@ -16,10 +16,11 @@ const UNKNOWN_EXTENT = { lastOffset: 0, records: 1, timestamp: 0, appendTime: fa
 
 /**
  * Reads the dead letters of a log in batches, without consuming them. If some cannot be read, the last message is no
- * dead letter: its `unreadable` says why. Closes the log.
+ * dead letter: its `unreadable` says why, and `unread` is called with it. Closes the log.
  */
 export async function* browseDeadLetters(
   log: Log,
+  unread: (cause: MessagingError) => void,
 ): AsyncGenerator<readonly IncomingMessage<KafkaRecord>[], void, undefined> {
   try {
     const scan = await DeadLettersScan.of(log);
@@ -35,8 +36,10 @@ export async function* browseDeadLetters(
       batch = [];
       bytes = 0;
     }
-    if (scan.unread !== undefined)
+    if (scan.unread !== undefined) {
+      unread(scan.unread);
       batch.push(incomingRecord(at, unreadableRecord(0, UNKNOWN_EXTENT, scan.unread), undefined, 0));
+    }
     if (batch.length > 0) yield batch;
   } finally {
     await log.close();

@@ -347,11 +347,10 @@ export class DeadLettersScan {
   }
 }
 
-/** Counts the dead letters at one moment; not `exact` if some cannot be read. Reads and closes the log. */
-export async function countDeadLetters(log: Log): Promise<{ readonly count: number; readonly exact: boolean }> {
+/** Counts the dead letters at one moment. `unread` says why some are missing. Reads and closes the log. */
+export async function countDeadLetters(log: Log): Promise<Pick<DeadLettersScan, "size" | "unread">> {
   try {
-    const { size, unread } = await DeadLettersScan.of(log);
-    return { count: size, exact: unread === undefined };
+    return await DeadLettersScan.of(log);
   } finally {
     await log.close();
   }

@@ -136,7 +136,7 @@ class World {
       }
       await this.pass(6_000);
       const log = this.broker.openLog(new ProcessClock(this.time));
-      return (await this.run(countDeadLetters(log))).count === 0;
+      return (await this.run(countDeadLetters(log))).size === 0;
     };
     for (let round = 0; round < 50; round++) if (await done()) return true;
     return false;

@@ -49,7 +49,7 @@ test("a look has everything that stands, also what a receiver holds, in order an
   await settle(receiver, inbox.held.splice(0, 3));
   const found: string[] = [];
   const sizes: number[] = [];
-  const looking = browseDeadLetters(broker.openLog(new ProcessClock(time)));
+  const looking = browseDeadLetters(broker.openLog(new ProcessClock(time)), () => {});
   for (let next = await run(looking.next()); !next.done; next = await run(looking.next())) {
     sizes.push(next.value.length);
     for (const { body, token, key } of next.value) {

@@ -58,7 +58,7 @@ export function world(seed = "dead letters") {
     await time.until(() => isOver, FOREVER);
   }
 
-  const count = async () => (await run(countDeadLetters(broker.openLog(new ProcessClock(time))))).count;
+  const count = async () => (await run(countDeadLetters(broker.openLog(new ProcessClock(time))))).size;
   const until = (condition: () => boolean) => time.until(condition, time.now + 1_000_000);
   return { time, prng, broker, put, receive, run, settle, pass, count, until };
 }
