@@ -119,7 +119,7 @@ test.each<[string, Partial<Record<keyof KafkaOptions, unknown>> | Record<string,
     { compression: "gzip", maxMessageBytes: 1_000, maxInflatedBytes: 100_000 },
   ],
   [
-    "bodies that brokers compress and that inflate to more than is read",
+    "topics that compress bodies which inflate to more than is read",
     { topicConfiguration: { "compression.type": "gzip" }, maxInflatedBytes: 1_000_000 },
   ],
   ["a topic configuration of ours", { topicConfiguration: { "cleanup.policy": "compact" } }],
