@@ -106,7 +106,8 @@ export interface Broker<Native = unknown> extends Publisher {
   start(options?: StartOptions): Promise<void>;
   /**
    * Stops taking messages, lets running handlers finish, settles their messages, waits for confirms, and closes. Handlers
-   * may send until they are done; later sends are refused with `closed`. A second call waits for the first.
+   * may send until they are done; later sends are refused with `closed`. A second call waits for
+   * the first, and a shorter `timeoutMs` of it counts for both.
    */
   stop(options?: StopOptions): Promise<void>;
   /** Calls `stop` with its default, for `await using`. */
@@ -137,7 +138,8 @@ export interface Consumer {
   setConcurrency(count: number): void;
   /**
    * Stops taking messages, lets running handlers finish and settles their messages. At the deadline it aborts their
-   * signals and requeues their messages. A second call waits for the first. `Broker.start` does not start it again.
+   * signals and requeues their messages. A second call, or a stop of the broker object, waits for the first, and a shorter
+   * `timeoutMs` of it counts for both. `Broker.start` does not start it again.
    */
   stop(options?: StopOptions): Promise<void>;
   /** Calls `stop` with its default, for `await using`. */

@@ -216,6 +216,36 @@ export function settleWithin<Result>(ms: number, late: () => Error, work: Promis
   });
 }
 
+/** The time that a stop has. A later call of the stop may shorten it, and does not prolong it. */
+export class StopTime {
+  readonly #clock: Clock;
+  readonly #shortened = new Set<() => void>();
+  #end = Number.POSITIVE_INFINITY;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Lets it end after `timeoutMs` at the latest. */
+  limit(timeoutMs: number): void {
+    const end = this.#clock.monotonic() + timeoutMs;
+    if (end >= this.#end) return;
+    this.#end = end;
+    for (const call of this.#shortened) call();
+  }
+
+  /** In whole milliseconds. */
+  get leftMs(): number {
+    return Math.max(Math.ceil(this.#end - this.#clock.monotonic()), 0);
+  }
+
+  /** Calls `call` whenever it is shortened, until the returned function is called. */
+  onShortened(call: () => void): () => void {
+    this.#shortened.add(call);
+    return () => void this.#shortened.delete(call);
+  }
+}
+
 /** Waits for conditions, which `check` evaluates again after each change. */
 export class Conditions {
   readonly #clock: Clock;
@@ -230,29 +260,36 @@ export class Conditions {
     for (const wait of this.#waits) if (wait.condition()) wait.done();
   }
 
-  /** Resolves when the condition holds, or after `timeoutMs`. */
-  async until(condition: () => boolean, timeoutMs: number): Promise<void> {
+  /** Resolves when the condition holds, or after a number of milliseconds, or when the time of a stop is over. */
+  async until(condition: () => boolean, limit: number | StopTime): Promise<void> {
     if (condition()) return;
+    const leftMs = (): number => (typeof limit === "number" ? limit : limit.leftMs);
     await new Promise<void>((resolve) => {
       const done = (): void => {
         this.#clock.cancel(timer);
+        forget();
         this.#waits = this.#waits.filter((other) => other !== wait);
         resolve();
       };
       const wait = { condition, done };
-      const timer = this.#clock.schedule(done, timeoutMs);
+      let timer = this.#clock.schedule(done, leftMs());
+      const shorten = (): void => {
+        this.#clock.cancel(timer);
+        timer = this.#clock.schedule(done, leftMs());
+      };
+      const forget = typeof limit === "number" ? (): void => {} : limit.onShortened(shorten);
       this.#waits.push(wait);
     });
   }
 
-  /** Resolves when the work has settled, or after `timeoutMs`. */
-  async settled(work: Promise<unknown>, timeoutMs: number): Promise<void> {
+  /** Resolves when the work has settled, or as {@link until} does without it. */
+  async settled(work: Promise<unknown>, limit: number | StopTime): Promise<void> {
     let over = false;
     const finish = (): void => {
       over = true;
       this.check();
     };
     work.then(finish, finish);
-    await this.until(() => over, timeoutMs);
+    await this.until(() => over, limit);
   }
 }

@@ -3,7 +3,7 @@ import { addressName, type WorkAddress } from "./address.ts";
 import type { BatchEntry, Broker, BrokerStatus, Consumer, Receipt } from "./broker.ts";
 import { type BrokerInternals, INTERNALS } from "./broker-internals.ts";
 import { checkInteger, checkName, checkOptions, randomOf } from "./checks.ts";
-import { type Clock, type Random, systemClock } from "./clock.ts";
+import { type Clock, type Random, StopTime, systemClock } from "./clock.ts";
 import { jsonCodec } from "./codec.ts";
 import { ConsumerEngine, DEFAULT_STOP_MS, keepStarting } from "./consume/consumer.ts";
 import { type ConsumerContext, ExclusiveTurn } from "./consume/consumer-context.ts";
@@ -77,6 +77,8 @@ class AdapterBroker<Native> implements Broker<Native> {
   #connected = false;
   #blocked: string | undefined;
   #turn: Turn | undefined;
+  /** The time of the last stop that was called. */
+  #stopTime: StopTime;
   /** Ends the pauses of a start that waits for its broker. */
   #waiting: AbortController | undefined;
 
@@ -87,6 +89,7 @@ class AdapterBroker<Native> implements Broker<Native> {
     this.#random = randomOf("createBroker { random }", options.random, (error) =>
       this.#emit({ type: "notice", error }),
     );
+    this.#stopTime = new StopTime(this.#clock);
     this.#makeId = messageIds(this.#clock, this.#random);
     this.#publishing = new PublisherEngine(adapter, options.publish ?? {}, this.#clock, this.#random);
     this.#publishing.refuse(NOT_STARTED);
@@ -249,7 +252,12 @@ class AdapterBroker<Native> implements Broker<Native> {
     checkOptions("stop", options, ["timeoutMs"]);
     const { timeoutMs = DEFAULT_STOP_MS } = options;
     checkInteger("stop { timeoutMs }", timeoutMs, 0);
-    const stopped = this.#inTurn("stop", () => this.#stop(timeoutMs));
+    // A call that shares a stop may shorten it.
+    const time = this.#turn?.kind === "stop" ? this.#stopTime : new StopTime(this.#clock);
+    this.#stopTime = time;
+    time.limit(timeoutMs);
+    const stopped = this.#inTurn("stop", () => this.#stop(time));
+    if (this.#state === "stopping") for (const consumer of this.#consumers) void consumer.halt(timeoutMs);
     this.#waiting?.abort();
     return stopped;
   }
@@ -364,7 +372,7 @@ class AdapterBroker<Native> implements Broker<Native> {
     return this.stop();
   }
 
-  async #stop(timeoutMs: number): Promise<void> {
+  async #stop(time: StopTime): Promise<void> {
     if (this.#state !== "started") {
       this.#state = "stopped";
       return;
@@ -372,10 +380,9 @@ class AdapterBroker<Native> implements Broker<Native> {
     this.#state = "stopping";
     this.#stopped.abort();
     this.#stopped = new AbortController();
-    const deadline = this.#clock.monotonic() + timeoutMs;
-    await Promise.all(this.#consumers.map((consumer) => consumer.halt(timeoutMs)));
+    await Promise.all(this.#consumers.map((consumer) => consumer.halt(time.leftMs)));
     this.#publishing.refuse(STOPPED);
-    await this.#publishing.drain(Math.max(deadline - this.#clock.monotonic(), 0));
+    await this.#publishing.drain(time);
     await this.#adapter.close().catch(() => {});
     this.#closed(STOPPED);
     this.#state = "stopped";

@@ -2,7 +2,7 @@ import type { DeliverySink, IncomingMessage, Settlement, SettleResult } from "..
 import type { WorkAddress } from "../address.ts";
 import type { Consumer, ConsumerStatus } from "../broker.ts";
 import { checkInteger } from "../checks.ts";
-import { type Clock, Conditions, EventLoopTurn, pause } from "../clock.ts";
+import { type Clock, Conditions, EventLoopTurn, pause, StopTime } from "../clock.ts";
 import { MessagingError } from "../errors.ts";
 import type { PauseOptions, StopOptions } from "../options.ts";
 import { type NextStep, OutcomeHandler } from "./apply-outcome.ts";
@@ -45,6 +45,7 @@ export class ConsumerEngine implements Consumer {
   #pumpsLater = false;
   #opening: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
+  #stopTime: StopTime;
   #ended = false;
 
   constructor(context: ConsumerContext) {
@@ -54,6 +55,7 @@ export class ConsumerEngine implements Consumer {
     this.#queues = context.ordered ? new KeyQueues() : new UnorderedQueue();
     this.#conditions = new Conditions(context.clock);
     this.#turn = new EventLoopTurn(context.clock);
+    this.#stopTime = new StopTime(context.clock);
     this.#health = new ConsumerHealth(context);
     this.#inFlight = new InFlightDeliveries(
       context,
@@ -87,6 +89,7 @@ export class ConsumerEngine implements Consumer {
     this.#state = "running";
     this.#health.flowing();
     this.#stopping = undefined;
+    this.#stopTime = new StopTime(this.#context.clock);
     this.#outcomes.start();
     this.#quarantine.start();
     const opening = this.#open();
@@ -154,11 +157,12 @@ export class ConsumerEngine implements Consumer {
     return this.stop();
   }
 
-  /** As `stop`, but it may be started again. */
+  /** As `stop`, but it may be started again. A later call may shorten the time that an earlier one has. */
   halt(timeoutMs: number): Promise<void> {
     if (this.#state === "new") this.#state = "stopped";
     if (this.#state === "stopped") return Promise.resolve();
-    this.#stopping ??= this.#drain(timeoutMs);
+    this.#stopTime.limit(timeoutMs);
+    this.#stopping ??= this.#drain(this.#stopTime);
     return this.#stopping;
   }
 
@@ -451,13 +455,13 @@ export class ConsumerEngine implements Consumer {
     return this.#context.ordered && !this.#paused && !this.#quarantine.isReserved && this.#hasFreeHandler;
   }
 
-  async #drain(timeoutMs: number): Promise<void> {
+  async #drain(time: StopTime): Promise<void> {
     this.#state = "stopping";
-    await this.#conditions.settled(this.#opening, timeoutMs);
+    await this.#conditions.settled(this.#opening, time);
     this.#receiver?.setPrefetch(0);
     this.#requeueWaiting();
     const isDrained = (): boolean => this.#handlers.running === 0 && this.#inFlight.count("copying") === 0;
-    await this.#conditions.until(isDrained, timeoutMs);
+    await this.#conditions.until(isDrained, time);
     this.#outcomes.stop();
     const reason = new MessagingError("closed", `the consumer of ${this.#context.sourceName} was stopped`);
     for (const delivery of this.#inFlight) delivery.abort(reason);

@@ -1,7 +1,7 @@
 import type { Adapter, OutgoingMessage } from "../adapter.ts";
 import { type Address, describeAddress } from "../address.ts";
 import type { Receipt } from "../broker.ts";
-import { type Clock, Conditions, type Random } from "../clock.ts";
+import { type Clock, Conditions, type Random, type StopTime } from "../clock.ts";
 import { Deadlines } from "../deadlines.ts";
 import { MessagingError } from "../errors.ts";
 import type { PublishingOptions } from "../options.ts";
@@ -281,9 +281,9 @@ export class PublisherEngine {
     );
   }
 
-  /** Resolves when every accepted message was answered and reported on, or after `timeoutMs`. */
-  drain(timeoutMs: number): Promise<void> {
-    return this.#conditions.until(() => this.#messages === 0 && this.#waiters === 0, timeoutMs);
+  /** Resolves when every accepted message was answered and reported on, or when the time is over. */
+  drain(time: StopTime): Promise<void> {
+    return this.#conditions.until(() => this.#messages === 0 && this.#waiters === 0, time);
   }
 
   /** Answers everything that is left, as `unconfirmed` or `closed`, cancels every timer, and takes no more messages. */

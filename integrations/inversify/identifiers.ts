@@ -46,7 +46,7 @@ export interface Messaging {
   /**
    * Stops consuming on all brokers, and waits for running handlers, which can still publish to any broker. Then waits for
    * confirms and closes. After the timeout, handlers are aborted and their messages are requeued. A second call waits for the
-   * first. Throws `invalid` for wrong options.
+   * first, and a shorter `timeoutMs` of it counts for both. Throws `invalid` for wrong options.
    */
   stop(options?: StopOptions): Promise<void>;
   /** The status of each broker by name; the unnamed one is `default`. Throws `invalid` before `startMessaging`. */

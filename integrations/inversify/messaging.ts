@@ -1,6 +1,7 @@
 import { type Container, ContainerModule, type ServiceIdentifier } from "inversify";
 import type { Broker, BrokerStatus, Consumer } from "../../core/broker.ts";
 import { checkInteger, checkName, checkOptions } from "../../core/checks.ts";
+import { StopTime, systemClock } from "../../core/clock.ts";
 import { DEFAULT_STOP_MS } from "../../core/consume/consumer.ts";
 import { MessagingError } from "../../core/errors.ts";
 import type { StartOptions, StopOptions } from "../../core/options.ts";
@@ -102,6 +103,11 @@ export function messagingModule(options: MessagingOptions): ContainerModule {
   });
 }
 
+interface Running {
+  readonly brokers: readonly Broker[];
+  readonly consumers: readonly Consumer[];
+}
+
 /** Starts and stops the brokers and consumers of a container. */
 class ContainerMessaging implements Messaging {
   /** The identifiers of the brokers by name. */
@@ -112,7 +118,9 @@ class ContainerMessaging implements Messaging {
   /** The brokers of the last start by name. */
   #brokers: ReadonlyMap<string, Broker> | undefined;
   /** While started. */
-  #running: { readonly brokers: readonly Broker[]; readonly consumers: readonly Consumer[] } | undefined;
+  #running: Running | undefined;
+  /** While it stops. */
+  #stopping: (Running & { readonly time: StopTime }) | undefined;
   #last: Promise<void> = Promise.resolve();
 
   constructor(
@@ -139,10 +147,19 @@ class ContainerMessaging implements Messaging {
     checkOptions("stop", options, ["timeoutMs"]);
     const { timeoutMs = this.#stopTimeoutMs } = options;
     checkInteger("stop { timeoutMs }", timeoutMs, 0);
+    this.#shorten(timeoutMs);
     const stopped = this.#inTurn(() => this.#stop(timeoutMs));
     // A broker in its start would delay the stop.
     for (const broker of this.#brokers?.values() ?? []) if (broker.status().state === "starting") void broker.stop();
     return stopped;
+  }
+
+  /** Shortens the stop in progress, if there is one. */
+  #shorten(timeoutMs: number): void {
+    const { brokers, consumers, time } = this.#stopping ?? {};
+    time?.limit(timeoutMs);
+    for (const consumer of consumers ?? []) void consumer.stop({ timeoutMs });
+    for (const broker of brokers ?? []) if (broker.status().state === "stopping") void broker.stop({ timeoutMs });
   }
 
   status(): Readonly<Record<string, BrokerStatus>> {
@@ -179,12 +196,12 @@ class ContainerMessaging implements Messaging {
     const brokers = [...this.#brokers.values()];
     const { consumers, problems } = await this.#handlers.consume(container);
     if (problems.length > 0) {
-      await end([], consumers, 0);
+      await end([], consumers, stopTime(0));
       throw startFailed(problems);
     }
     const failed = failures(await Promise.allSettled(brokers.map((each) => each.start(options))));
     if (failed.length > 0) {
-      await end(brokers, consumers, 0);
+      await end(brokers, consumers, stopTime(0));
       throw startFailed(failed);
     }
     this.#running = { brokers, consumers };
@@ -193,18 +210,24 @@ class ContainerMessaging implements Messaging {
 
   async #stop(timeoutMs: number): Promise<void> {
     if (this.#running === undefined) return;
-    const { brokers, consumers } = this.#running;
-    await end(brokers, consumers, timeoutMs);
+    const stopping = { ...this.#running, time: stopTime(timeoutMs) };
+    this.#stopping = stopping;
+    await end(stopping.brokers, stopping.consumers, stopping.time);
+    this.#stopping = undefined;
     this.#running = undefined;
   }
 }
 
 /** Ends all handlers before it closes a broker: running handlers may publish to any broker. */
-async function end(brokers: readonly Broker[], consumers: readonly Consumer[], timeoutMs: number): Promise<void> {
-  const deadline = performance.now() + timeoutMs;
-  await Promise.all(consumers.map((consumer) => consumer.stop({ timeoutMs })));
-  const left = Math.max(Math.ceil(deadline - performance.now()), 0);
-  await Promise.all(brokers.map((broker) => broker.stop({ timeoutMs: left })));
+async function end(brokers: readonly Broker[], consumers: readonly Consumer[], time: StopTime): Promise<void> {
+  await Promise.all(consumers.map((consumer) => consumer.stop({ timeoutMs: time.leftMs })));
+  await Promise.all(brokers.map((broker) => broker.stop({ timeoutMs: time.leftMs })));
+}
+
+function stopTime(timeoutMs: number): StopTime {
+  const time = new StopTime(systemClock());
+  time.limit(timeoutMs);
+  return time;
 }
 
 function failures(ends: readonly PromiseSettledResult<void>[]): readonly MessagingError[] {

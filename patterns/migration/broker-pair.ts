@@ -55,6 +55,13 @@ export class BrokerPair {
     });
   }
 
+  /** Shortens the stops in progress. */
+  hurry(timeoutMs: number): void {
+    for (const { broker } of this.#held.values()) {
+      if (broker.status().state === "stopping") void broker.stop({ timeoutMs });
+    }
+  }
+
   #inTurn(held: HeldBroker, run: () => Promise<void>): Promise<void> {
     const done = held.turn.catch(() => undefined).then(run);
     held.turn = done;

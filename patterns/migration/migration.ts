@@ -13,6 +13,7 @@ import {
   optionalText,
   randomOf,
 } from "../../core/checks.ts";
+import { type Clock, StopTime } from "../../core/clock.ts";
 import { DEFAULT_STOP_MS } from "../../core/consume/consumer.ts";
 import type { Handler, Middleware } from "../../core/delivery.ts";
 import type { Queue, Topic } from "../../core/destination.ts";
@@ -150,10 +151,16 @@ class MovingBroker<Native> implements Migration<Native> {
   #state: BrokerStatus["state"] = "new";
   #turn: { readonly kind: "start" | "stop"; readonly done: Promise<void> } | undefined;
 
+  readonly #clock: Clock;
+  /** The time of the last stop that was called. */
+  #stopTime: StopTime;
+
   constructor(parts: MovingParts) {
     this.#parts = parts;
     const { plan, broker, leaseMs, pollMs, instance, emit } = parts;
     const clock = clockOf("migration { broker.clock }", broker.clock);
+    this.#clock = clock;
+    this.#stopTime = new StopTime(clock);
     const random = randomOf("migration { broker.random }", broker.random);
     const timeoutMs = Math.ceil(leaseMs / 6);
     const stored = { store: plan.state, migration: plan.name, clock, timeoutMs };
@@ -384,16 +391,21 @@ class MovingBroker<Native> implements Migration<Native> {
 
   stop(options: StopOptions = {}): Promise<void> {
     this.#pair.cancelStart();
+    const { timeoutMs = DEFAULT_STOP_MS } = options;
+    // A call that shares a stop may shorten it.
+    const time = this.#turn?.kind === "stop" ? this.#stopTime : new StopTime(this.#clock);
+    this.#stopTime = time;
+    time.limit(timeoutMs);
+    this.#pair.hurry(timeoutMs);
     return this.#inTurn("stop", async () => {
       if (this.#state === "started") {
         this.#state = "stopping";
-        const stopMs = options.timeoutMs ?? DEFAULT_STOP_MS;
         // Handlers may send until they end, so the state is followed until then.
-        await this.#stopBoth(stopMs);
+        await this.#stopBoth(time.leftMs);
         this.#router.close();
         await this.#follower.stop();
         // The last state may have started a broker.
-        await this.#stopBoth(stopMs);
+        await this.#stopBoth(time.leftMs);
         this.#barrierAcks.stop();
         await this.#recording.stop();
       }

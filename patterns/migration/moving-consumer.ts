@@ -48,7 +48,7 @@ export class MovingConsumer implements Consumer {
   readonly #make: (side: Side, broker: Broker) => Consumer;
   readonly #pair = new Map<Side, Consumer>();
   #paused = false;
-  #stopped: Promise<void> | undefined;
+  #ended = false;
 
   /** `make` starts a consumer at one side. */
   constructor(source: string, slots: Slots, make: (side: Side, broker: Broker) => Consumer) {
@@ -59,7 +59,7 @@ export class MovingConsumer implements Consumer {
 
   /** Starts a consumer on a broker object, unless this one was stopped. A second call does nothing. */
   attach(side: Side, broker: Broker): void {
-    if (this.#stopped !== undefined || this.#pair.has(side)) return;
+    if (this.#ended || this.#pair.has(side)) return;
     const consumer = this.#make(side, broker);
     if (this.#paused) consumer.pause();
     this.#pair.set(side, consumer);
@@ -67,7 +67,7 @@ export class MovingConsumer implements Consumer {
 
   /** Whether `stop` was called. */
   get ended(): boolean {
-    return this.#stopped !== undefined;
+    return this.#ended;
   }
 
   /** The deliveries in flight at a side. */
@@ -92,8 +92,8 @@ export class MovingConsumer implements Consumer {
   }
 
   stop(options?: StopOptions): Promise<void> {
-    this.#stopped ??= Promise.all([...this.#pair.values()].map((consumer) => consumer.stop(options))).then(() => {});
-    return this.#stopped;
+    this.#ended = true;
+    return Promise.all([...this.#pair.values()].map((consumer) => consumer.stop(options))).then(() => {});
   }
 
   [Symbol.asyncDispose](): Promise<void> {

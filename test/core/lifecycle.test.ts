@@ -205,6 +205,43 @@ describe("a consumer that stops", () => {
   });
 });
 
+describe("a stop with a shorter timeout", () => {
+  const hour = { timeoutMs: 3_600_000 };
+  it("of a consumer or its broker object shortens one of the consumer", async () => {
+    for (const again of ["consumer", "broker"] as const) {
+      const { broker, main, time, finish, clock } = world();
+      const consumer = broker.consume(work, never);
+      await finish(broker.start());
+      main().sink.deliver([incoming("1")]);
+      const stopping = consumer.stop(hour);
+      const shorter = again === "consumer" ? consumer.stop({ timeoutMs: 100 }) : broker.stop({ timeoutMs: 100 });
+      // A longer one prolongs nothing.
+      const longer = consumer.stop(hour);
+      await finish(Promise.all([stopping, shorter, longer]));
+      expect(time.now).toBeLessThan(10_000);
+      expect(main().settled).toEqual([{ token: "1", action: "requeue" }]);
+      await finish(broker.stop());
+      expect(clock.pending).toBe(0);
+    }
+  });
+
+  it("shortens one of the broker object, also while that waits for confirms", async () => {
+    const { broker, adapter, main, time, finish, clock } = world({ publish: { timeoutMs: 3_600_000 } });
+    const consumer = broker.consume(work, never);
+    await finish(broker.start());
+    main().sink.deliver([incoming("1")]);
+    adapter.holds = true;
+    const sent = expect(broker.send(work, {})).rejects.toMatchObject({ code: "unconfirmed" });
+    const stopping = broker.stop(hour);
+    await settled();
+    await finish(Promise.all([consumer.stop({ timeoutMs: 0 })]));
+    expect(broker.status().state).toBe("stopping");
+    await finish(Promise.all([broker.stop({ timeoutMs: 100 }), stopping, sent]));
+    expect(time.now).toBeLessThan(10_000);
+    expect(clock.pending).toBe(0);
+  });
+});
+
 describe("a handler's result", () => {
   it("is heard once, whatever a thenable does", async () => {
     const { broker, main, finish } = world();

@@ -179,6 +179,20 @@ describe("handlers that run", () => {
   );
 });
 
+test("a stop with a shorter timeout shortens the one in progress", async () => {
+  const broker = inProcess();
+  const { Slow, begun } = slowHandler();
+  container.load(messagingModule({ broker, brokers: { other: inProcess() }, stopTimeoutMs: 3_600_000 }));
+  bindHandler(container, orders, Slow);
+  const messaging = await startMessaging(container);
+  await broker.send(orders, { id: "a" });
+  await begun;
+  const stopping = messaging.stop();
+  await eventually(() => expect(broker.status().consumers).toMatchObject([{ state: "stopping" }]));
+  await Promise.all([messaging.stop({ timeoutMs: 1 }), stopping]);
+  expect(broker.status().state).toBe("stopped");
+});
+
 test("no handler is given a message before every broker stands", async () => {
   const space = memorySpace();
   const before = inProcess({}, space);

@@ -1,4 +1,6 @@
-import { isMessagingError } from "anybroker";
+import { isMessagingError, queue } from "anybroker";
+import { memory } from "anybroker/memory";
+import { memoryMigrationStore, migration } from "anybroker/migration";
 import { expect, test } from "vitest";
 import { eventually } from "../../eventually.ts";
 import { Fleet, load } from "./load.ts";
@@ -96,4 +98,27 @@ test("rolls back from every step, to the beginning", { timeout: 300_000 }, async
   await third();
   await eventually(() => expect(world.isClosed).toBe(true));
   world.expectClosed();
+});
+
+test("a stop with a shorter timeout shortens the one in progress", async () => {
+  const jobs = queue<number>("jobs");
+  const broker = migration({
+    from: memory(),
+    to: memory(),
+    destinations: [jobs],
+    state: memoryMigrationStore(),
+    idempotency: "waived",
+  });
+  const begun = Promise.withResolvers<void>();
+  broker.consume(jobs, () => {
+    begun.resolve();
+    return new Promise<void>(() => {});
+  });
+  await broker.start();
+  await broker.send(jobs, 1);
+  await begun.promise;
+  const stopping = broker.stop({ timeoutMs: 3_600_000 });
+  await eventually(() => expect(broker.status().consumers[0]?.state).toBe("stopping"));
+  await Promise.all([broker.stop({ timeoutMs: 1 }), stopping]);
+  expect(broker.status().state).toBe("stopped");
 });
