@@ -1,4 +1,5 @@
 import { isMessagingError, type MessagingErrorCode } from "../core/errors.ts";
+import { thrownText } from "../core/foreign.ts";
 
 /** The exit codes of commands. 64 and up are those of sysexits.h, 130 is the shell's code for Ctrl-C. */
 export const EXIT = Object.freeze({
@@ -65,6 +66,17 @@ export class CommandError extends Error {
   constructor(exit: ExitName, message: string, options: { readonly cause?: unknown } = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.exit = exit;
+  }
+}
+
+/** Calls a function of the configuration. What it throws is a fault of the configuration, unless it is a library error. */
+export async function called<Result>(what: string, call: () => Result | Promise<Result>): Promise<Result> {
+  try {
+    return await call();
+  } catch (cause) {
+    if (isLibraryError(cause) || cause instanceof CommandError) throw cause;
+    const text = `${what} of the configuration failed: ${thrownText(cause)}`;
+    throw new CommandError("configuration", text, { cause });
   }
 }
 

@@ -10,7 +10,7 @@ import { fromUrl } from "../integrations/url/index.ts";
 import { nearest } from "../integrations/url/query.ts";
 import { type BrokerChoice, type Configuration, isAdapter } from "./configuration.ts";
 import { type Context, type Interruption, unlessAborted, unlessLate } from "./context.ts";
-import { CommandError } from "./exit-codes.ts";
+import { CommandError, called } from "./exit-codes.ts";
 import { isUrl, maskUrl, type Secrets } from "./secrets.ts";
 import { describeDestination, destinationOf, findWorkTarget, placeOf } from "./target.ts";
 import type { Terminal } from "./terminal.ts";
@@ -59,7 +59,11 @@ function chosen(choice: BrokerChoice, name: string | undefined, secrets: Secrets
     return { label: maskUrl(choice), adapter: () => fromUrl(choice) };
   }
   const label = name ?? "broker";
-  return { label, adapter: async () => (isAdapter(choice) ? choice : choice()) };
+  return {
+    label,
+    adapter: async () =>
+      isAdapter(choice) ? choice : called(label === "broker" ? "broker()" : `brokers.${label}()`, choice),
+  };
 }
 
 /**

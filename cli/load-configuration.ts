@@ -4,7 +4,7 @@ import { pathToFileURL } from "node:url";
 import { thrownText } from "../core/foreign.ts";
 import { type Configuration, defineConfig } from "./configuration.ts";
 import { type Context, unlessAborted, unlessLate } from "./context.ts";
-import { CommandError, isLibraryError } from "./exit-codes.ts";
+import { CommandError } from "./exit-codes.ts";
 
 const LOADING_MS = 60_000;
 
@@ -29,14 +29,15 @@ export async function loadConfiguration(
   refuseNoFile(path, "the configuration");
   const late = (): CommandError =>
     wrong(path, `it was not loaded within ${LOADING_MS / 1_000} s; check what it waits for outside of functions`);
-  const exported = await unlessAborted(unlessLate(imported(path), context, LOADING_MS, late), signal);
+  const { exported } = await unlessAborted(unlessLate(imported(path), context, LOADING_MS, late), signal);
   if (exported === undefined) {
     throw wrong(path, "it has no default export: write export default defineConfig({ … })");
   }
   try {
     return defineConfig(exported as Configuration);
   } catch (error) {
-    throw isLibraryError(error) ? wrong(path, error.message, error) : error;
+    // A getter may throw anything.
+    throw wrong(path, thrownText(error), error);
   }
 }
 
@@ -50,10 +51,11 @@ function found(folder: string): string | undefined {
   return CONFIGURATION_FILES.map((name) => resolve(folder, name)).find((path) => existsSync(path));
 }
 
-async function imported(path: string): Promise<unknown> {
+/** In an object, because an export with a `then` would be awaited. */
+async function imported(path: string): Promise<{ readonly exported: unknown }> {
   try {
     const module = (await import(pathToFileURL(path).href)) as { readonly default?: unknown };
-    return module.default;
+    return { exported: module.default };
   } catch (error) {
     throw unloadable(path, error);
   }

@@ -1,7 +1,7 @@
 import { thrownText } from "../core/foreign.ts";
 import type { Configuration } from "./configuration.ts";
 import { type Context, Interruption, type Output, unlessLate } from "./context.ts";
-import { CommandError, EXIT, type ExitName, exitOf, isLibraryError, type LibraryError } from "./exit-codes.ts";
+import { CommandError, called, EXIT, type ExitName, exitOf, isLibraryError, type LibraryError } from "./exit-codes.ts";
 import type { Frame } from "./frame.ts";
 import { loadConfiguration } from "./load-configuration.ts";
 import { type Command, parse } from "./parser.ts";
@@ -52,7 +52,7 @@ export async function run(line: readonly string[], context: Context): Promise<nu
 async function closeConfiguration({ close }: Configuration, context: Context, terminal: Terminal): Promise<void> {
   if (close === undefined) return;
   const late = new CommandError("configuration", "");
-  await unlessLate(Promise.resolve(close()), context, CLOSING_MS, () => late).catch((error: unknown) => {
+  await unlessLate(called("close()", close), context, CLOSING_MS, () => late).catch((error: unknown) => {
     if (error !== late) throw error;
     terminal.note(`close() of the configuration did not end within ${CLOSING_MS / 1_000} s`);
   });

@@ -105,6 +105,9 @@ function decoded(text: string): string {
   }
 }
 
+/** How many secrets of a text are looked for in the rest of it, so that a long text takes linear time. */
+const MOST_OWN = 16;
+
 /** Masks known secrets in errors. Errors of the library have none; those of others may. */
 export class Secrets {
   readonly #known = new Set<string>();
@@ -133,8 +136,14 @@ export class Secrets {
     for (const form of secretForms(value, user)) this.#known.add(form);
   }
 
-  /** Masks all known secrets, in the forms of {@link secretForms}, and applies {@link redacted}. */
+  /**
+   * Masks all known secrets, in the forms of {@link secretForms}, and applies {@link redacted}. A password in a URL of the text
+   * is masked wherever the text has it.
+   */
   masked(text: string): string {
-    return redacted(withoutForms(text, this.#known));
+    const own = secretsIn(text)
+      .slice(0, MOST_OWN)
+      .flatMap(({ value, user }) => [...secretForms(value, user)]);
+    return redacted(withoutForms(text, new Set([...this.#known, ...own])));
   }
 }

@@ -9,7 +9,7 @@ import {
   type ParityReport,
 } from "../../patterns/migration/index.ts";
 import { columns } from "../columns.ts";
-import { CommandError } from "../exit-codes.ts";
+import { CommandError, called } from "../exit-codes.ts";
 import { type Frame, operatorOf } from "../frame.ts";
 import { duration } from "../target.ts";
 import type { Paint } from "../terminal.ts";
@@ -45,7 +45,7 @@ async function withMigration<Result>(
     const text = "no migration is configured: write anybroker.config.ts with migration: () => migrationControl({ … })";
     throw new CommandError("usage", text);
   }
-  const control = await migration();
+  const control = await called("migration()", migration);
   try {
     return await use(control);
   } finally {

@@ -57,10 +57,27 @@ test("what is wrong with it is said", async () => {
     ["throw { toString: 1 };", 78, /has no text/],
     ["export default {", 78, /cannot be used/],
     ["export default { close: 1 };", 78, /function as close/],
+    [
+      "export default { destinations: NAMED, broker: () => { throw new Error('not today'); } };",
+      78,
+      /broker\(\) of .* not today/,
+    ],
+    [
+      "export default { destinations: NAMED, broker: async () => { throw new Error('amqp://u:hunter2secret@h password=hunter2secret'); } };",
+      78,
+      /failed: amqp:\/\/\*\*\*@h password=\*\*\*/,
+    ],
+    [
+      "export default { destinations: NAMED, broker: 'memory:', close: () => { throw new Error('not now'); } };",
+      78,
+      /close\(\) of .* not now/,
+    ],
+    ["export default new Proxy({}, { ownKeys() { throw new Error('no keys'); } });", 78, /cannot be used: no keys/],
+    ["export default new Proxy({}, { get() { throw new Error('no property'); } });", 78, /cannot be used: no property/],
   ];
   for (const [index, [text, exit, told]] of wrong.entries()) {
     const name = `wrong-${index}.mjs`;
-    write(name, text);
+    write(name, text.replace("NAMED", '[{ kind: "queue", name: "a", options: {} }]'));
     const { code, stderr } = await command([...SHOW.slice(0, -1), "--config", name], { cwd: folder });
     expect(stderr).toMatch(told);
     expect([text, code]).toEqual([text, exit]);
