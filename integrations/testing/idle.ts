@@ -1,10 +1,10 @@
 import { addressName, describeAddress } from "../../core/address.ts";
 import type { Broker, ConsumerStatus } from "../../core/broker.ts";
 import { MessagingError } from "../../core/errors.ts";
-import { shownId } from "../../core/foreign.ts";
+import { isThenable, shownId } from "../../core/foreign.ts";
 import { workOf } from "./ledger.ts";
 import type { Recording } from "./recording-adapter.ts";
-import { pause, realNow, type TestClock, turn, VirtualClock } from "./test-clock.ts";
+import { inRealTime, pause, realNow, type TestClock, turn, VirtualClock } from "./test-clock.ts";
 
 /** The options of {@link TestKit.idle}. */
 export interface IdleOptions {
@@ -63,7 +63,8 @@ export async function untilIdle(subject: IdleSubject, options: Required<IdleOpti
         const left = await readyOnBroker(sources, subject);
         if (left.length > 0) await pause(LONGEST_PAUSE_MS);
         else if (recording.ledger.version === version) {
-          if (await options.until()) return;
+          const holds = options.until();
+          if (isThenable(holds) ? await inRealTime(holds, deadline - realNow(), false) : holds) return;
           if (!(clock instanceof VirtualClock && clock.step(until))) await pause(LONGEST_PAUSE_MS);
         }
       }

@@ -1,11 +1,14 @@
 import { performance } from "node:perf_hooks";
 import * as timers from "node:timers";
+import { LONGEST_MS } from "../../core/checks.ts";
 import { type Clock, systemClock, type Timer } from "../../core/clock.ts";
 import { MessagingError } from "../../core/errors.ts";
 
 // Imported early, and from Node's modules: a test runner's fake timers, which replace the global ones, must not stop the kit.
 
-const { setImmediate, setTimeout } = timers;
+const { clearTimeout, setImmediate, setTimeout } = timers;
+/** The latest time of a Date, without the longest delay: what is sent then is due in time. */
+const LATEST = 8.64e15 - LONGEST_MS;
 const monotonic = performance.now.bind(performance);
 
 /** Milliseconds of the system's monotonic clock. */
@@ -24,6 +27,23 @@ export function turn(): Promise<void> {
 export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => {
     setTimeout(resolve, ms);
+  });
+}
+
+/** Settles as the work does, or resolves with `late` after `ms` milliseconds of real time. */
+export function inRealTime<Result>(work: PromiseLike<Result>, ms: number, late: Result): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => resolve(late), Math.max(ms, 0));
+    work.then(
+      (result) => {
+        clearTimeout(timer);
+        resolve(result);
+      },
+      (error: unknown) => {
+        clearTimeout(timer);
+        reject(error);
+      },
+    );
   });
 }
 
@@ -124,6 +144,9 @@ export class VirtualClock implements TestClock {
       throw new MessagingError("invalid", `clock.advance(ms) takes milliseconds from 0 up, not ${String(ms)}`);
     }
     const until = this.#elapsed + ms;
+    if (this.#startedAt + until > LATEST) {
+      throw new MessagingError("invalid", `clock.advance(${ms}) would leave the times that a Date has`);
+    }
     await this.#wholeTurn();
     while (this.step(until)) await this.#wholeTurn();
     this.#elapsed = Math.max(this.#elapsed, until);

@@ -225,6 +225,7 @@ describe("what else is to hold", () => {
 
   test("is named when it does not, and rejects when it throws", async () => {
     await using kit = testBroker({ idleTimeoutMs: 50 });
+    await expect(kit.idle({ until: () => new Promise<boolean>(() => {}) })).rejects.toThrow(/`until` is false$/);
     await expect(kit.idle({ until: async () => false })).rejects.toThrow(/\n- the condition `until` is false$/);
     const broken = () => {
       throw new RangeError("no such table");
