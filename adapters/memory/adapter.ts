@@ -88,7 +88,7 @@ export class MemoryAdapter implements Adapter<undefined> {
   send(to: Address, batch: readonly OutgoingMessage[], report: SendReport): void {
     batch.forEach((message, index) => {
       if (!this.#open) report(index, { status: "unknown", cause: closed(), unsent: true });
-      else if (to.kind === "topic") this.#publish(to, message, index, report);
+      else if (to.kind === "topic") this.space.publish(to.name, () => this.#publish(to, message, index, report));
       else this.#send(to, message, index, report);
     });
   }
@@ -102,21 +102,24 @@ export class MemoryAdapter implements Adapter<undefined> {
     }
   }
 
-  #publish(to: Address & { kind: "topic" }, message: OutgoingMessage, index: number, report: SendReport): void {
+  /** Returns whether it is done. While a subscription is full, no subscription gets the message. */
+  #publish(to: Address & { kind: "topic" }, message: OutgoingMessage, index: number, report: SendReport): boolean {
     const queues = this.space.subscribers(to.name, message.routingKey);
     if (queues === undefined) {
       report(index, { status: "rejected", error: notFound(to) });
-      return;
+      return true;
     }
     if (queues.length === 0) {
       const what = `no subscription of topic "${to.name}" takes the message with the routing key "${message.routingKey ?? ""}"`;
       const next = `declare one, or allow it with whenUnroutable: "discard"`;
       report(index, { status: "rejected", error: new MessagingError("unroutable", `${what}; ${next}`) });
-      return;
+      return true;
     }
+    if (queues.some((queue) => queue.isFull)) return false;
     for (const queue of queues) queue.put(message);
     this.space.notifyWatchers(to, message);
     report(index, CONFIRMED);
+    return true;
   }
 
   #requireOpen(): void {

@@ -61,6 +61,10 @@ class DelayedMessages {
   readonly #heap: Delayed[] = [];
   #order = 0;
 
+  get size(): number {
+    return this.#heap.length;
+  }
+
   peek(): Delayed | undefined {
     return this.#heap[0];
   }
@@ -117,6 +121,11 @@ class MessageStore {
   /** The number of ready messages. */
   get size(): number {
     return this.#size;
+  }
+
+  /** The number of ready and delayed messages. */
+  get total(): number {
+    return this.#size + this.#delayed.size;
   }
 
   add(message: OutgoingMessage): void {
@@ -212,13 +221,16 @@ export class MemoryQueue {
   readonly #store: MessageStore;
   readonly #turn: EventLoopTurn;
   readonly #maxMessages: number;
+  readonly #onRoom: () => void;
   readonly #receivers: MemoryReceiver[] = [];
   #waiting: WaitingSend[] = [];
   #unsettled = 0;
   #next = 0;
   #scheduled = false;
 
-  constructor(clock: Clock, maxMessages: number) {
+  /** `onRoom` is called when there may be room again. */
+  constructor(clock: Clock, maxMessages: number, onRoom: () => void) {
+    this.#onRoom = onRoom;
     this.#store = new MessageStore(clock, () => this.schedule());
     this.#turn = new EventLoopTurn(clock);
     this.#maxMessages = maxMessages;
@@ -243,8 +255,8 @@ export class MemoryQueue {
   /** Stores a message and confirms it. While the queue is full, both wait for room. */
   offer(message: OutgoingMessage, index: number, report: SendReport): void {
     // If the copies of a consumer waited for room, the consumer could not settle and make room.
-    const copy = message.delayMs > 0 || message.headers[HEADER.attempts] !== undefined;
-    if (!copy && this.#full()) {
+    const copy = (message.headers[HEADER.attempts] ?? message.headers[HEADER.dueAt]) !== undefined;
+    if (!copy && this.isFull) {
       this.#waiting.push({ message, index, report });
       return;
     }
@@ -278,7 +290,8 @@ export class MemoryQueue {
   /** A delivery was acked or dead-lettered. */
   settled(): void {
     this.#unsettled--;
-    if (this.#waiting.length > 0 && !this.#full()) this.#admit();
+    if (this.#waiting.length > 0 && !this.isFull) this.#admit();
+    this.#onRoom();
   }
 
   /** A delivery was requeued; it gets its old position back. */
@@ -298,14 +311,14 @@ export class MemoryQueue {
     });
   }
 
-  #full(): boolean {
-    return this.#store.size + this.#unsettled >= this.#maxMessages;
+  get isFull(): boolean {
+    return this.#store.total + this.#unsettled >= this.#maxMessages;
   }
 
   #admit(): void {
     const waiting = this.#waiting;
     let admitted = 0;
-    while (admitted < waiting.length && !this.#full()) {
+    while (admitted < waiting.length && !this.isFull) {
       const { message, index, report } = waiting[admitted++] as WaitingSend;
       this.#store.add(message);
       report(index, CONFIRMED);

@@ -3,6 +3,7 @@ import { addressesAmong } from "../../core/adapter-support.ts";
 import { type Address, addressName, type TopicAddress, type WorkAddress } from "../../core/address.ts";
 import type { Clock } from "../../core/clock.ts";
 import { routingMatches } from "../../core/destination.ts";
+import { Fifo } from "../../core/fifo.ts";
 import { MemoryQueue } from "./queue.ts";
 
 interface QuarantineRecord {
@@ -24,6 +25,8 @@ export class MemorySpace {
   readonly #maxMessages: number;
   readonly #queues = new Map<string, MemoryQueue>();
   readonly #topics = new Map<string, Map<string, Binding>>();
+  /** Publishes that wait for room, by topic. Each returns whether it is done. */
+  readonly #waiting = new Map<string, Fifo<() => boolean>>();
   readonly #quarantines = new Map<string, QuarantineRecord[]>();
   readonly #watchers = new Map<string, Set<(message: OutgoingMessage) => void>>();
   #open = 0;
@@ -96,6 +99,7 @@ export class MemorySpace {
       queue = new MemoryQueue(
         this.#clock,
         address.kind === "dead-letters" ? Number.POSITIVE_INFINITY : this.#maxMessages,
+        this.#admitWaiting,
       );
       if (this.#open > 0) queue.wake();
       this.#queues.set(name, queue);
@@ -118,6 +122,25 @@ export class MemorySpace {
   queue(address: Address): MemoryQueue | undefined {
     return this.#queues.get(spaceName(address));
   }
+
+  /**
+   * Calls `publish` until it returns that it is done: again whenever there may be room. Later ones of the topic wait behind
+   * it, so that each subscription keeps their order.
+   */
+  publish(topic: string, publish: () => boolean): void {
+    const waiting = this.#waiting.get(topic);
+    if (waiting === undefined && publish()) return;
+    const behind = waiting ?? new Fifo<() => boolean>();
+    behind.push(publish);
+    this.#waiting.set(topic, behind);
+  }
+
+  #admitWaiting = (): void => {
+    for (const [topic, waiting] of this.#waiting) {
+      while (waiting.peek()?.()) waiting.shift();
+      if (waiting.size === 0) this.#waiting.delete(topic);
+    }
+  };
 
   /** The queues of the subscriptions that match a routing key; undefined if the topic does not exist. */
   subscribers(topic: string, routingKey: string | undefined): readonly MemoryQueue[] | undefined {

@@ -1,8 +1,10 @@
 import { type Broker, createBroker, postpone, queue } from "anybroker";
-import type { DeliverySink } from "anybroker/adapter";
+import type { Address, DeliverySink, OutgoingMessage, Source } from "anybroker/adapter";
 import { memory } from "anybroker/memory";
 import { testBroker } from "anybroker/testing";
 import { describe, expect, it } from "vitest";
+import { HEADER } from "../../core/system-headers.ts";
+import { eventually } from "../eventually.ts";
 import { message } from "./seam-values.ts";
 
 const work = queue<number>("work");
@@ -142,6 +144,69 @@ it("delayed messages come in the order of their times, those of one time as they
   await kit.idle();
   const expected = [...delays.keys()].sort((one, other) => (delays[one] ?? 0) - (delays[other] ?? 0) || one - other);
   expect(kit.consumed(work).map(({ body }) => body)).toEqual(expected);
+});
+
+describe("maxMessages", () => {
+  const limited = async () => {
+    const adapter = memory({ maxMessages: 3 });
+    await adapter.open();
+    const reported: string[] = [];
+    const send = (to: Address, id: string, more: Partial<OutgoingMessage> = {}): void =>
+      adapter.send(to, [message(id, more)], (_, { status }) => void reported.push(`${id} ${status}`));
+    const take = async (from: Source) => {
+      const ids: string[] = [];
+      const tokens: unknown[] = [];
+      const sink: DeliverySink<undefined> = {
+        deliver: (batch) => {
+          for (const { id, token } of batch) {
+            ids.push(id);
+            tokens.push(token);
+          }
+        },
+        lost: () => {},
+        revoke: () => {},
+        stalled: () => {},
+        flowing: () => {},
+        filtered: () => {},
+      };
+      const receiver = await adapter.receive(from, { prefetch: 100, ordered: false }, sink);
+      const ack = () => receiver.settle(tokens.splice(0).map((token) => ({ token, action: "ack" })));
+      return { ids, ack };
+    };
+    return { adapter, reported, send, take };
+  };
+
+  it("bounds subscriptions: a publish waits until each of them has room, and keeps its place", async () => {
+    const { adapter, reported, send, take } = await limited();
+    const of = (name: string) => ({ kind: "subscription", topic: "placed", name }) as const;
+    const topic = { kind: "topic", name: "placed" } as const;
+    for (const name of ["quick", "slow"]) {
+      adapter.space.declareSubscription({ address: of(name), ordered: false, from: "now" });
+    }
+    const quick = await take(of("quick"));
+    for (const id of ["1", "2", "3", "4", "5"]) send(topic, id);
+    await eventually(() => expect(quick.ids).toEqual(["1", "2", "3"]));
+    await quick.ack();
+    expect(reported).toEqual(["1 confirmed", "2 confirmed", "3 confirmed"]);
+    expect(await adapter.depth(of("quick"))).toMatchObject({ ready: 0, unsettled: 0 });
+    expect(await adapter.depth(of("slow"))).toMatchObject({ ready: 3 });
+    const slow = await take(of("slow"));
+    await eventually(() => expect(slow.ids).toHaveLength(3));
+    await slow.ack();
+    await eventually(() => expect(quick.ids).toEqual(["1", "2", "3", "4", "5"]));
+    expect(reported).toHaveLength(5);
+    await adapter.close();
+  });
+
+  it("bounds delayed messages too, and lets copies of a consumer pass", async () => {
+    const { adapter, reported, send } = await limited();
+    const queue = { kind: "queue", name: "work" } as const;
+    adapter.space.declareQueue(queue);
+    for (const id of ["1", "2", "3", "4"]) send(queue, id, { delayMs: 3_600_000 });
+    send(queue, "copy", { headers: { [HEADER.attempts]: "1" }, delayMs: 3_600_000 });
+    expect(reported).toEqual(["1 confirmed", "2 confirmed", "3 confirmed", "copy confirmed"]);
+    await adapter.close();
+  });
 });
 
 it("a priority that no send has does not decide how much memory a queue takes", async () => {
