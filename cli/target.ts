@@ -213,9 +213,10 @@ function asWritten({ name, subscription: sub, options }: ParsedAddress, kind: "q
 function unknownName({ name, subscription: sub }: ParsedAddress, known: readonly Destination[]): CommandError {
   const shown = sub === undefined ? name : `${name}/${sub}`;
   const names = [...new Set(known.map(describeDestination))].join(", ");
-  const has = known.length === 0 ? "no configuration has destinations" : `the configuration has ${names}`;
+  const has =
+    known.length === 0 ? "there is no configuration that names destinations" : `the configuration has ${names}`;
   const how = sub === undefined ? `queue:${name} or topic:${name}/subscription` : `topic:${shown}`;
-  return new CommandError("usage", `"${shown}" is unknown: ${has}. Otherwise write its kind: ${how}`);
+  return new CommandError("usage", `"${shown}" is unknown: ${has}. Write its kind: ${how}`);
 }
 
 /** The address of a destination on a command line. */

@@ -72,7 +72,7 @@ export async function startPatiently(
         throw startFailed(error.problems, ` after ${tries} tries in ${end}`);
       }
       const seconds = Math.ceil(leftMs / 1_000);
-      const what = `start waits for ${name}, which is not there: try ${tries}, ${seconds} s left`;
+      const what = `start waits until ${name} answers: attempt ${tries} failed, ${seconds} s left`;
       notice(new MessagingError("unreachable", `${what}; ${error.problems[0]?.message ?? ""}`, { cause: error }));
       await pause(clock, Math.min(leftMs, backoffMs(tries, TIMES, random)), signal);
     }

@@ -159,7 +159,7 @@ export function replyText(error: unknown): string {
 export function connectError(error: unknown, to: Place, settings: Settings): MessagingError {
   if (isMessagingError(error) && error.code !== "timeout") return error;
   const place = `RabbitMQ at ${placeText(to)}`;
-  const text = thrownText(error);
+  const text = thrownText(error).replace(/^RabbitMQ did not answer (within \d+ ms) to: .*$/s, "it did not answer $1");
   if (/vhost \S+ not found/.test(text)) {
     return new MessagingError(
       "not-found",

@@ -243,14 +243,13 @@ const TLS = /^(EPROTO|CERT_|ERR_TLS|ERR_SSL|UNABLE_TO_|DEPTH_ZERO_SELF_SIGNED|SE
 /** Why AWS did not answer, and what to do about it. */
 function whyUnanswered(error: unknown): string {
   const [reason, place] = reasonOf(error);
-  const at = place === undefined ? "" : ` of ${place}`;
   if (error instanceof AnswerShapeError) {
     return `${error.message}; check ${ENDPOINT}, and proxies in between`;
   }
   switch (reason) {
     case "ENOTFOUND":
     case "EAI_AGAIN":
-      return `the host name${at} is not found (${reason}); check the region, ${ENDPOINT}, and the DNS of this machine`;
+      return `the host name${place === undefined ? "" : ` ${place}`} is not found (${reason}); check the region, ${ENDPOINT}, and the DNS of this machine`;
     case "ECONNREFUSED":
       return `${place ?? "the endpoint"} refuses connections (${reason}); check ${ENDPOINT}, and that the server runs`;
     case "ENETUNREACH":

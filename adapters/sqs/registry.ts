@@ -1,6 +1,6 @@
 import { ListTopicsCommand } from "@aws-sdk/client-sns";
 import { GetQueueUrlCommand } from "@aws-sdk/client-sqs";
-import { type Address, describeAddress, type TopicAddress } from "../../core/address.ts";
+import { type Address, agreeing, describeAddress, type TopicAddress } from "../../core/address.ts";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
 import { AnswerShapeError, type Clients } from "./connection.ts";
 import { asMessagingError, isMissing } from "./errors.ts";
@@ -101,7 +101,7 @@ export class Registry {
     if (resources.length > 1 && before === undefined) {
       throw new MessagingError(
         "conflict",
-        `${describeAddress(address)} exists twice, as "${name}" and "${name}${FIFO}"; delete the unused one, or declare it in this process`,
+        `${describeAddress(address)} ${agreeing(address, "exists", "exist")} twice, as "${name}" and "${name}${FIFO}"; delete the unused one, or declare it in this process`,
       );
     }
     if (resource === undefined) throw this.notFound(address);
@@ -115,7 +115,7 @@ export class Registry {
     const names = kindsOf(address).includes(true) ? `neither as "${name}" nor as "${name}${FIFO}"` : `as "${name}"`;
     return new MessagingError(
       "not-found",
-      `${describeAddress(address)} does not exist on ${address.kind === "topic" ? "SNS" : "SQS"}, ${names}; ${DECLARE_IT}, or check region, endpoint and account`,
+      `${describeAddress(address)} ${agreeing(address, "does", "do")} not exist on ${address.kind === "topic" ? "SNS" : "SQS"}, ${names}; ${DECLARE_IT}, or check region, endpoint and account`,
     );
   }
 

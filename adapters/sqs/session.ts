@@ -16,6 +16,7 @@ import { addressesAmong, DeclaredTopology } from "../../core/adapter-support.ts"
 import {
   type Address,
   addressName,
+  agreeing,
   describeAddress,
   type QueueAddress,
   type Source,
@@ -365,7 +366,7 @@ export class Session {
     const quota = `SQS delivers no more at its quota${fifo ? ", and nothing of a message group in flight" : ""}`;
     return new MessagingError(
       "overloaded",
-      `${describeAddress(from)} has ${unsettled} messages in flight, and polls return none: ${quota}; settle some, or use fewer consumers with a smaller prefetch`,
+      `${describeAddress(from)} ${agreeing(from, "has", "have")} ${unsettled} messages in flight, and polls return none: ${quota}; settle some, or use fewer consumers with a smaller prefetch`,
     );
   }
 
@@ -412,7 +413,8 @@ export class Session {
       }),
     );
     const { ApproximateNumberOfMessages: ready, ApproximateNumberOfMessagesNotVisible: unsettled } = Attributes;
-    if (ready === undefined) throw new MessagingError("not-found", `${describeAddress(of)} does not exist on SQS`);
+    if (ready === undefined)
+      throw new MessagingError("not-found", `${describeAddress(of)} ${agreeing(of, "does", "do")} not exist on SQS`);
     return { ready: Number(ready), unsettled: Number(unsettled ?? 0), exact: false };
   }
 

@@ -1,6 +1,7 @@
 import { serverVersion } from "../../adapters/rabbitmq/server-version.ts";
 import type { Adapter } from "../../core/adapter.ts";
 import type { WorkAddress } from "../../core/address.ts";
+import { counted } from "../../core/counted.ts";
 import type { Destination } from "../../core/destination.ts";
 import { isMessagingError } from "../../core/errors.ts";
 import { compareBrokers } from "../../patterns/migration/index.ts";
@@ -254,7 +255,8 @@ function versionCheck(broker: string, { version, servers }: ServerDetails): Pick
     if (serverVersion(version).atLeast(3, 10)) return { status: "ok", message: version };
     return { status: "failed", message: `${version} is too old: anybroker is for RabbitMQ 3.10 and later` };
   }
-  if (servers !== null) return { status: "ok", message: `${servers} servers; the protocol does not report a version` };
+  if (servers !== null)
+    return { status: "ok", message: `${counted(servers, "server")}; the protocol does not report a version` };
   return { status: "unknown", message: `${broker} does not report it` };
 }
 

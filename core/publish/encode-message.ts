@@ -6,6 +6,7 @@ import type { Capabilities, CapabilityName } from "../capabilities.ts";
 import { checkInteger, checkOptions, checkRoutingKey, LONGEST_MS } from "../checks.ts";
 import type { Clock } from "../clock.ts";
 import type { Codec } from "../codec.ts";
+import { counted } from "../counted.ts";
 import { refusal } from "../declarations.ts";
 import type { MessageHeaders } from "../delivery.ts";
 import type { Queue, Topic } from "../destination.ts";
@@ -186,7 +187,7 @@ function checkHeaders(context: MessageEncoding, headers: Readonly<Record<string,
   if (names.length > capabilities.maxHeaders || bytes > capabilities.maxHeaderBytes) {
     throw new MessagingError(
       "too-large",
-      `${where}: ${names.length} headers of ${bytes} bytes are more than ${context.adapterName} takes (${capabilities.maxHeaders} headers, ${capabilities.maxHeaderBytes} bytes). Nothing was sent; move what is large into the body`,
+      `${where}: too much for ${context.adapterName}: ${counted(names.length, "header")} with ${counted(bytes, "byte")} (at most ${capabilities.maxHeaders} headers, ${capabilities.maxHeaderBytes} bytes). Nothing was sent; move what is large into the body`,
     );
   }
   return own;
@@ -327,8 +328,8 @@ function encodeBody({ where, schema, codec }: BodyForm, body: unknown): Uint8Arr
     const rawIssues = isMessagingError(cause) ? cause.rawIssues : [];
     // The issues of a codec quote nothing of the body.
     const { places, details } = refused(schema, rawIssues, undefined);
-    const at = places === "" ? "" : `, at ${places}`;
-    const what = `the body cannot be encoded: ${codecFailure(cause)}${at}`;
+    const at = places === "" ? "" : ` at ${places}`;
+    const what = `the body cannot be encoded${at}: ${codecFailure(cause)}`;
     const next = "; send what the codec carries, or give the destination another codec";
     throw new MessagingError("invalid", `${where}: ${what}. Nothing was sent${next}`, { cause, ...details });
   }

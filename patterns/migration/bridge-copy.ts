@@ -10,6 +10,7 @@ import type { DeadLettersAddress } from "../../core/address.ts";
 import type { BrokerInternals } from "../../core/broker-internals.ts";
 import { LONGEST_MS } from "../../core/checks.ts";
 import type { Timer } from "../../core/clock.ts";
+import { counted } from "../../core/counted.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { shownId, shownReference } from "../../core/foreign.ts";
 import {
@@ -129,7 +130,7 @@ function refuseLarge({ id, body, headers }: IncomingMessage, { adapter }: Broker
   const count = Object.keys(own).length;
   const bytes = headerBytes(own);
   if (body.length <= maxMessageBytes && count <= maxHeaders && bytes <= maxHeaderBytes) return;
-  const has = `message ${shownId(id)} has a body of ${body.length} bytes and ${count} headers of ${bytes} bytes`;
+  const has = `message ${shownId(id)} has a body of ${counted(body.length, "byte")} and ${counted(count, "header")} of ${counted(bytes, "byte")}`;
   const takes = `${adapter.name} takes ${maxMessageBytes}, ${maxHeaders} and ${maxHeaderBytes}`;
   throw new MessagingError("too-large", `${has}, and ${takes}; it stays where it is: consume it there`);
 }

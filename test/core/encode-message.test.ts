@@ -124,6 +124,13 @@ describe("what is wrong with a message", () => {
     });
   }
 
+  it("says how many headers, and where the codec refuses", async () => {
+    const large = broker.send(plain, 1, { headers: { a: CANARY.repeat(20) } });
+    await expect(large).rejects.toThrow(/too much for \S+: 1 header with \d+ bytes \(at most 3 headers/);
+    const bytes = broker.send(plain, { a: Buffer.from("x") });
+    await expect(bytes).rejects.toThrow(/the body cannot be encoded at a: JSON cannot carry bytes[^.]*text\. Nothing/);
+  });
+
   it("refuses a queue where a topic is asked for, and the other way round", async () => {
     await expect(broker.send(placed as never, ORDER as never)).rejects.toMatchObject({ code: "invalid" });
     await expect(broker.publish(orders as never, ORDER as never)).rejects.toMatchObject({ code: "invalid" });

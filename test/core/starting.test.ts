@@ -64,7 +64,7 @@ describe("a start before the broker", () => {
     expect(consumer.status().state).toBe("running");
     expect(notices().length).toBeGreaterThan(3);
     expect(notices()[0]).toBe(
-      "start waits for recording, which is not there: try 1, 60 s left; nobody answers at broker:5672",
+      "start waits until recording answers: attempt 1 failed, 60 s left; nobody answers at broker:5672",
     );
     await endOf(broker.stop());
   });

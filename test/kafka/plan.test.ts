@@ -181,6 +181,11 @@ describe("a topic that stands", () => {
     }
   });
 
+  test("has one partition, and not 1 partitions", () => {
+    const [fault] = faults("orders.queue.delays", {}, { partitions: 1 });
+    expect(fault).toMatch(/ has 1 partition and \d+ are asked for/);
+  });
+
   test("is well with Kafka's own defaults, for events", () => {
     const defaults = { "cleanup.policy": "delete", "retention.ms": "604800000", "max.message.bytes": "1048588" };
     expect(faults("placed", defaults)).toEqual([]);

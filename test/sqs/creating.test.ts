@@ -178,7 +178,7 @@ describe("create", () => {
         expect(new Set(codes(problems))).toEqual(new Set(["conflict"]));
         expect(said(problems)).toContain(`queue "orders" exists on SQS as ${queue}`);
         expect(said(problems)).toContain(`topic "placed" exists on SNS as ${topic}`);
-        expect(said(problems)).toContain(`dead letters of queue "orders" exists on SQS as ${queue}`);
+        expect(said(problems)).toContain(`dead letters of queue "orders" exist on SQS as ${queue}`);
       }
       expect(changes()).toEqual([]);
     },

@@ -22,6 +22,8 @@ describe("verify", () => {
       expect(problems.filter(({ message }) => message.includes(`on SQS as "${name}"`))).toHaveLength(1);
     }
     expect(problems).toHaveLength(7);
+    expect(said(problems)).toMatch(/dead letters of queue "orders" do not exist on SQS/);
+    expect(said(problems)).toMatch(/^queue "orders" does not exist on SQS/m);
     expect(changes()).toEqual([]);
     expect(existing.queues.size + existing.topics.size).toBe(0);
   });

@@ -242,7 +242,7 @@ export class BrokerSocket {
     connection.requestQueue.scheduleCheckPendingRequests = () => undefined;
     guard(connection, {
       isOpen: () => this.#isOpen,
-      garbled: (cause) => this.#end(garbledError(address, cause)),
+      garbled: (cause) => this.#end(garbledError(address, cause, this.#isOpen)),
       answered: (refusal) => (this.#refusal = refusal),
     });
     return connection;
@@ -286,7 +286,7 @@ export class BrokerSocket {
     return this.#unlessEnded(read)
       .catch((error: unknown) => {
         // After an unreadable answer the socket is unusable.
-        this.#end(error instanceof MessagingError ? error : garbledError(address, error));
+        this.#end(error instanceof MessagingError ? error : garbledError(address, error, this.#isOpen));
         throw this.#ended ?? error;
       })
       .finally(() => clearTimeout(timer));
@@ -305,7 +305,7 @@ export class BrokerSocket {
     const { tls, sasl } = this.#settings;
     const isIn = this.#isOpen && sasl !== undefined;
     if (isIn || this.#isAnswered) return brokenError(address, reason);
-    return unansweredError(address, reason, { tls: tls !== undefined, sasl: sasl !== undefined });
+    return unansweredError(address, reason, { tls: tls !== undefined, sasl: sasl !== undefined, isOpen: this.#isOpen });
   }
 
   /** kafkajs logs in again before a session expires, within the next request. */

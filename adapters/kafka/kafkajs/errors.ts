@@ -96,23 +96,28 @@ export function brokenError(address: Address, reason: unknown): MessagingError {
 export function unansweredError(
   address: Address,
   reason: unknown,
-  has: { readonly tls: boolean; readonly sasl: boolean },
+  has: { readonly tls: boolean; readonly sasl: boolean; readonly isOpen: boolean },
 ): MessagingError {
   const given = `this client speaks ${has.tls ? "TLS (ssl)" : "no TLS (ssl)"} and ${has.sasl ? "logs in (sasl)" : "does not log in (sasl)"}`;
   return new MessagingError(
     "unreachable",
-    `${describeBroker(address)} ended the connection before it answered (${reasonOf(reason)}): ${given}; check that this listener is of the same kind, and give ssl and sasl as it wants them; what was asked may have been done`,
+    `${describeBroker(address)} ended the connection before it answered (${reasonOf(reason)}): ${given}; check that this listener is of the same kind, and give ssl and sasl as it wants them${outcomeText(has)}`,
     { cause: reason },
   );
 }
 
+/** Before a connection is open, only a login is asked for. */
+function outcomeText({ isOpen }: { readonly isOpen: boolean }): string {
+  return isOpen ? "; what was asked may have been done" : "";
+}
+
 /** The answer is not Kafka's protocol: something else listens there, or it expects TLS. */
-export function garbledError(address: Address, reason: unknown): MessagingError {
+export function garbledError(address: Address, reason: unknown, isOpen: boolean): MessagingError {
   const advice =
     address.namedBy === undefined ? "check host, port and TLS, and what listens there" : addressAdvice(address);
   return new MessagingError(
     "unreachable",
-    `${describeBroker(address)} answered what is no Kafka (${reasonOf(reason)}); ${advice}; what was asked may have been done`,
+    `${describeBroker(address)} answered what is no Kafka (${reasonOf(reason)}); ${advice}${outcomeText({ isOpen })}`,
     { cause: reason },
   );
 }

@@ -1,5 +1,6 @@
 import { QUARANTINE_KEPT_MS, type SubscriptionDeclaration, type Topology } from "../../../core/adapter.ts";
 import { type Address, describeAddress, type WorkAddress } from "../../../core/address.ts";
+import { counted } from "../../../core/counted.ts";
 import { MessagingError } from "../../../core/errors.ts";
 import { oneLine } from "../../../core/foreign.ts";
 import { DEAD_LETTERS_CONFIGURATION, TOMBSTONE_RETENTION_MS } from "../dead-letters/records.ts";
@@ -225,9 +226,9 @@ export function inspect(
 
 function* partitionFaults({ leastPartitions, exactly }: PlannedTopic, count: number): Iterable<string> {
   if (count < leastPartitions) {
-    yield `has ${count} partitions and ${leastPartitions} are asked for: give fewer, or add some with kafka-topics --alter, which moves keys to other partitions`;
+    yield `has ${counted(count, "partition")} and ${leastPartitions} are asked for: give fewer, or add some with kafka-topics --alter, which moves keys to other partitions`;
   } else if (exactly && count > leastPartitions) {
-    yield `has ${count} partitions where there must be ${leastPartitions}: delete it once it is empty, so that it is made anew`;
+    yield `has ${counted(count, "partition")} where there must be ${leastPartitions}: delete it once it is empty, so that it is made anew`;
   }
 }
 

@@ -6,7 +6,7 @@ import {
   SetQueueAttributesCommand,
 } from "@aws-sdk/client-sqs";
 import { QUARANTINE_KEPT_MS, type Topology } from "../../../core/adapter.ts";
-import { type Address, describeAddress, type WorkAddress } from "../../../core/address.ts";
+import { type Address, agreeing, describeAddress, type WorkAddress } from "../../../core/address.ts";
 import { DECLARE_IT, isMessagingError, MessagingError, SET_IT } from "../../../core/errors.ts";
 import { MAX_QUEUE_BYTES } from "../capabilities.ts";
 import type { Clients } from "../connection.ts";
@@ -216,7 +216,7 @@ export class Queues {
     if (url === undefined) {
       throw new MessagingError(
         "not-found",
-        `${describeAddress(address)} does not exist on SQS as "${name}"; ${DECLARE_IT}`,
+        `${describeAddress(address)} ${agreeing(address, "does", "do")} not exist on SQS as "${name}"; ${DECLARE_IT}`,
       );
     }
     this.#registry.learn(address, { kind: "queue", locator: url, fifo });
@@ -235,7 +235,7 @@ export class Queues {
     const [kind, declared] = fifo ? ["a standard queue", "ordered"] : ["a FIFO queue", "not ordered"];
     throw new MessagingError(
       "conflict",
-      `${describeAddress(address)} exists on SQS as ${kind}, "${other}", and is declared ${declared}; drain and delete it, or declare it as it exists`,
+      `${describeAddress(address)} ${agreeing(address, "exists", "exist")} on SQS as ${kind}, "${other}", and ${agreeing(address, "is", "are")} declared ${declared}; drain and delete it, or declare it as it exists`,
     );
   }
 
