@@ -68,12 +68,16 @@ export const LOOK_JSON = {
 /** A scan does not wait long for what others hold. It reports it instead. */
 export const SCAN_PATIENCE_MS = 2_000;
 
-/** Adds how many others hold, if the broker can be asked beside the count. */
+/**
+ * Adds how many others hold, if the broker can be asked beside the count. Not after a scan that `read` some: that count is
+ * some seconds late, and has what the scan itself held.
+ */
 export async function withElsewhere<Looked extends Pick<Page, "elsewhere">>(
   { adapter, target }: OpenDeadLetters,
   looked: Looked,
+  read: number,
 ): Promise<Looked> {
-  if (looked.elsewhere !== null) return looked;
+  if (looked.elsewhere !== null || read > 0) return looked;
   return {
     ...looked,
     elsewhere: await heldAt(adapter, { kind: "dead-letters", of: addressOf(target) as WorkAddress }),
@@ -88,7 +92,7 @@ export function noneText(name: string, filter: string | undefined, { elsewhere }
 
 /** Says what could not be read; empty if all was read. */
 export function unseenText({ complete, elsewhere }: Pick<Page, "complete" | "elsewhere">): readonly string[] {
-  if (elsewhere === null) return ["others hold some, such as another run; this broker does not report how many"];
+  if (elsewhere === null) return ["others may hold more, such as another run; this broker does not report how many"];
   if (elsewhere > 0) return [`${elsewhere} are held by others, such as another run, and not shown here`];
   return complete ? [] : ["not all dead letters could be read: try again"];
 }

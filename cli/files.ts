@@ -126,8 +126,8 @@ export async function writeText(file: string, { cwd }: Pick<Context, "cwd">, tex
 
 const NO_FILE = "it is no regular file; name another file, or print the output";
 
-/** Rejects with a `CommandError` if the folder of a file does not exist. */
-export async function needFolder(file: string, { cwd }: Pick<Context, "cwd">): Promise<void> {
+/** Rejects with a `CommandError` if the folder of a file does not exist, or if something else than a file has its name. */
+export async function needPlace(file: string, { cwd }: Pick<Context, "cwd">): Promise<void> {
   const folder = dirname(resolve(cwd, file));
   const isFolder = await stat(folder).then(
     (found) => found.isDirectory(),
@@ -140,10 +140,14 @@ export async function needFolder(file: string, { cwd }: Pick<Context, "cwd">): P
       "cannot-create",
       `${file} cannot be written: ${folder} is no folder; name a file in a folder`,
     );
+  const found = await stat(resolve(cwd, file)).catch(() => undefined);
+  if (found === undefined || found.isFile()) return;
+  const what = found.isDirectory() ? "it is a folder; name a file in it" : NO_FILE;
+  throw new CommandError("cannot-create", `${file} cannot be written: ${what}`);
 }
 
 function unwritable(file: string, cause: unknown, next?: string): CommandError {
-  const advice = next ?? (reason(cause) === "ENOENT" ? "create its folder first" : undefined);
+  const advice = next ?? (reason(cause) === "ENOENT" ? "its folder does not exist, or takes no files" : undefined);
   const text = `${file} cannot be written: ${reason(cause)}${advice === undefined ? "" : `; ${advice}`}`;
   return new CommandError("cannot-create", text, { cause });
 }

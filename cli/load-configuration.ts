@@ -1,5 +1,5 @@
 import { existsSync, statSync } from "node:fs";
-import { resolve } from "node:path";
+import { basename, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { thrownText } from "../core/foreign.ts";
 import { type Configuration, defineConfig } from "./configuration.ts";
@@ -72,6 +72,13 @@ function unloadable(path: string, error: unknown): CommandError {
   if (code === "ERR_UNKNOWN_FILE_EXTENSION") {
     const text = `this Node.js (${process.version}) does not load TypeScript: use 22.18 or later, or write anybroker.config.js`;
     return new CommandError("configuration", `${path}: ${text}`, { cause: error });
+  }
+  if (
+    /^Cannot use import statement outside a module|^Unexpected token 'export'/.test(message) &&
+    !/\.m[jt]s$/.test(path)
+  ) {
+    const better = path.replace(/\.([jt]s)$/, ".m$1");
+    return wrong(path, `its package has no "type": "module": rename it to ${basename(better)}`, error);
   }
   return wrong(path, message, error);
 }

@@ -1,8 +1,18 @@
 #!/usr/bin/env node
-import { systemClock } from "../core/clock.ts";
-import { run } from "./run.ts";
+import { EXIT } from "./exit-codes.ts";
 
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
+const LEAST_VERSION = [22, 12] as const;
+const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+if (major < LEAST_VERSION[0] || (major === LEAST_VERSION[0] && minor < LEAST_VERSION[1])) {
+  const needed = `anybroker needs Node.js ${LEAST_VERSION.join(".")} or later`;
+  process.stderr.write(`${needed}, and this is ${process.versions.node}\n`);
+  process.exit(EXIT.unavailable);
+}
+// An older Node.js cannot load or run these.
+const { systemClock } = await import("../core/clock.ts");
+const { run } = await import("./run.ts");
 
 // Warnings of the runtime, such as that SQLite is experimental, are not for the user of a command.
 process.removeAllListeners("warning");

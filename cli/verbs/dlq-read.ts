@@ -1,3 +1,4 @@
+import type { Destination } from "../../core/destination.ts";
 import { isMessagingError } from "../../core/errors.ts";
 import type { DeadLetterEntry, Groups } from "../../patterns/dead-letters/index.ts";
 import { type Cell, columns } from "../columns.ts";
@@ -23,7 +24,7 @@ import {
 import { CommandError } from "../exit-codes.ts";
 import { type Frame, namedWork, withBroker, workOn } from "../frame.ts";
 import { describeDestination, findTarget } from "../target.ts";
-import { type Paint, preview, printable, printableLines } from "../terminal.ts";
+import { type Paint, preview, printable, printableLines, progressBar } from "../terminal.ts";
 import { type Ended, verb } from "../verb.ts";
 
 const LONGEST_ERROR = 60;
@@ -63,7 +64,7 @@ A filter is conditions joined by "and": reason, error, key, id, group, header.<n
         ...(text === undefined ? {} : { filter: text }),
         ...(cursor === undefined ? {} : { cursor }),
       });
-      const { entries, next, ...scan } = await withElsewhere(open, page);
+      const { entries, next, ...scan } = await withElsewhere(open, page, page.entries.length);
       const json = { broker: label, destination: target.name, entries, next, ...scan };
       const more = next === null ? [] : [`more: --cursor ${next}`];
       const shown = entries.length === 0 ? noneText(target.name, text, scan) : list(frame, entries);
@@ -120,7 +121,7 @@ export const dlqShow = verb({
         patienceMs: SCAN_PATIENCE_MS,
         signal: frame.interruption.signal,
       });
-      const { next: _, entries, ...scan } = await withElsewhere(open, page);
+      const { next: _, entries, ...scan } = await withElsewhere(open, page, page.entries.length);
       if (entries.length === 0)
         throw new CommandError(
           "not-found",
@@ -190,10 +191,40 @@ export const dlqGroups = verb({
 async function groupsOf(frame: Frame, open: OpenDeadLetters, filter: string | undefined): Promise<Groups> {
   const options = { patienceMs: SCAN_PATIENCE_MS, signal: frame.interruption.signal };
   const groups = await open.dead.groups({ ...options, ...(filter === undefined ? {} : { filter }) });
-  return withElsewhere(open, groups);
+  return withElsewhere(open, groups, groups.groups.length);
 }
 
-/** The groups of all queues and subscriptions, read one after the other. */
+const NO_GROUPS: Groups = Object.freeze({ groups: [], others: 0, held: false, complete: true, elsewhere: 0 });
+
+/** Reading a queue of SQS takes seconds, also an empty one. */
+const MOST_AT_ONCE = 16;
+
+/** Reads destinations, several at once, and shows how many are done. Results are in the order of the destinations. */
+async function readAll<Result>(
+  { terminal }: Frame,
+  all: readonly Destination[],
+  read: (one: Destination) => Promise<Result>,
+): Promise<readonly Result[]> {
+  const bar = progressBar(terminal, "reading", all.length);
+  const results: Result[] = [];
+  const open = [...all.entries()];
+  let done = 0;
+  const readNext = async (): Promise<void> => {
+    for (let next = open.shift(); next !== undefined; next = open.shift()) {
+      const [index, one] = next;
+      results[index] = await read(one);
+      bar.update(++done);
+    }
+  };
+  try {
+    await Promise.all(Array.from({ length: MOST_AT_ONCE }, readNext));
+  } finally {
+    bar.stop();
+  }
+  return results;
+}
+
+/** The groups of all queues and subscriptions. */
 async function ofAll(frame: Frame, filter: string | undefined): Promise<Ended> {
   const named = namedWork(frame, []);
   return withBroker(frame, { destinations: [] }, async (open) => {
@@ -201,18 +232,19 @@ async function ofAll(frame: Frame, filter: string | undefined): Promise<Ended> {
     const { destinations: known = [] } = frame.configuration;
     const problems: { destination: string; code: string; message: string }[] = [];
     const errors: unknown[] = [];
-    let sum: Groups = { groups: [], others: 0, held: false, complete: true, elsewhere: 0 };
-    for (const one of all) {
+    const groupsAt = async (one: Destination): Promise<Groups> => {
       const name = describeDestination(one);
       try {
         const target = findTarget(name, named === undefined ? [one] : known);
-        sum = together(sum, await groupsOf(frame, openTarget(frame, open, target), filter));
+        return await groupsOf(frame, openTarget(frame, open, target), filter);
       } catch (error) {
         if (!isMessagingError(error) || error.code === "invalid") throw error;
         problems.push({ destination: name, ...problemJson(error) });
         errors.push(error);
+        return NO_GROUPS;
       }
-    }
+    };
+    const sum = (await readAll(frame, all, groupsAt)).reduce(together, NO_GROUPS);
     const failed = problems.map(({ destination, message }) => `${destination}: ${message}`);
     const read = all.length - problems.length;
     const none = `no dead letters on ${read} ${read === 1 ? "queue or subscription" : "queues and subscriptions"}`;

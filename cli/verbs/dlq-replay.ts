@@ -14,7 +14,7 @@ import {
   withDeadLetters,
 } from "../dead-letters-of.ts";
 import { CommandError } from "../exit-codes.ts";
-import { needFolder, readJson } from "../files.ts";
+import { needPlace, readJson } from "../files.ts";
 import type { Frame } from "../frame.ts";
 import { carryOut, RUN_EXITS, RUN_JSON } from "../planned-run.ts";
 import { destinationOf, duration, findTarget } from "../target.ts";
@@ -186,7 +186,7 @@ export const dlqDiscard = verb({
     const { destination, archive: file, limit, rate, "dry-run": dryRun } = given;
     if (file === undefined && !dryRun)
       throw new CommandError("usage", "discard needs an archive: use --archive file.jsonl");
-    if (file !== undefined) await needFolder(file, frame.context);
+    if (file !== undefined) await needPlace(file, frame.context);
     const archive = fileArchive(resolve(frame.context.cwd, file ?? "unused"));
     let isWritten = true;
     const kept: Archive = {

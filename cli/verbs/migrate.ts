@@ -68,8 +68,8 @@ function statusJson(status: MigrationStatus): Readonly<Record<string, unknown>> 
 function statusText(paint: Paint, { name, step, share, pending, instances, accepted }: MigrationStatus): string {
   const rows = instances.map(({ instance, upToDate, problem }) => [
     instance,
-    { painted: upToDate ? paint.green("up to date") : paint.yellow("behind") },
-    problem,
+    { painted: upToDate ? paint.green("up to date") : paint.yellow(problem === undefined ? "catching up" : "behind") },
+    problem ?? (upToDate || pending !== undefined ? undefined : "sees the last change at its next look"),
   ]);
   const lines = [`${paint.bold(name)}: ${step}, ${share} % of the keys on the new broker`];
   if (accepted.length > 0) lines.push(`accepted as lost: ${accepted.join(", ")}`);

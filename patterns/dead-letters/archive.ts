@@ -174,7 +174,7 @@ function parsedLine(line: string): unknown {
 
 function reasonOf(cause: unknown): string {
   const { code } = (cause ?? {}) as { readonly code?: unknown };
-  if (code === "ENOENT") return "ENOENT: create its folder first";
+  if (code === "ENOENT") return "ENOENT: its folder does not exist, or takes no files";
   return typeof code === "string" ? code : thrownText(cause);
 }
 

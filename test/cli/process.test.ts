@@ -72,6 +72,30 @@ test("says its own version, also in the folder of another package", async () => 
   }
 });
 
+test("an older Node.js, and an import in a CommonJS package, are answered with what helps", async () => {
+  const other = mkdtempSync(join(tmpdir(), "anybroker-other-"));
+  const source = join(ROOT, "cli/main.ts");
+  const older = 'Object.defineProperty(process, "versions", { value: { ...process.versions, node: "20.19.0" } });';
+  writeFileSync(join(other, "older.mjs"), older);
+  writeFileSync(join(other, "package.json"), '{ "type": "commonjs" }');
+  writeFileSync(
+    join(other, "anybroker.config.ts"),
+    'import { join } from "node:path";\nexport default { by: join("a") };',
+  );
+  try {
+    const old = await started("node", ["--import", "./older.mjs", source, "top"], other, {}).ended();
+    expect(old).toEqual({
+      code: 69,
+      stdout: "",
+      stderr: "anybroker needs Node.js 22.12 or later, and this is 20.19.0\n",
+    });
+    const { code, stderr } = await started("node", [source, "topology", "show"], other, {}).ended();
+    expect([code, stderr]).toEqual([78, expect.stringContaining("rename it to anybroker.config.mts")]);
+  } finally {
+    rmSync(other, { recursive: true });
+  }
+});
+
 test("the second Ctrl-C leaves at once", async () => {
   const { child, printed, ended } = anybroker.start(["tail", "order.placed"], { HANG: "close" });
   await printed(/watching order\.placed/);
