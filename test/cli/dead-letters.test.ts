@@ -1,9 +1,11 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Adapter } from "anybroker";
+import { type Adapter, queue } from "anybroker";
 import { type MemoryAdapter, memory } from "anybroker/memory";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { type OpenDeadLetters, withElsewhere } from "../../cli/dead-letters-of.ts";
+import { findTarget } from "../../cli/target.ts";
 import { delegate } from "../../conformance/decorators/delegate.ts";
 import { withoutBrowse } from "../patterns/dead-letters/adapters.ts";
 import { type CommandResult, type CommandWorld, command, errorOf } from "./commands.ts";
@@ -431,4 +433,29 @@ describe("discarding and editing", () => {
     expect(await entries()).toHaveLength(2);
     expect((await command(["dlq", "edit", "orders", id, "1", "--yes"], world)).code).toBe(67);
   });
+});
+
+test("the groups of several destinations are read at once, and shown in their order", async () => {
+  let begun = 0;
+  const adapter = memory();
+  const broker = (): Adapter =>
+    delegate(adapter, {
+      // No destination is read before another is.
+      async *browse(of) {
+        begun++;
+        while (begun < 2) await new Promise((resolve) => setImmediate(resolve));
+        yield* adapter.browse(of);
+      },
+    });
+  const configuration = { broker, destinations: [queue("a"), queue("b")] };
+  await command(["topology", "create"], { configuration });
+  const { code, stdout } = await command(["dlq", "groups"], { configuration });
+  expect([code, stdout]).toEqual([0, "no dead letters on 2 queues and subscriptions\n"]);
+});
+
+test("a count that is late is not added to what the scan itself held", async () => {
+  const adapter = Object.assign(delegate(memory()), { name: "rabbitmq", unacknowledged: async () => 38 });
+  const open = { adapter, target: findTarget("queue:orders", []) } as unknown as OpenDeadLetters;
+  expect(await withElsewhere(open, { elsewhere: null }, 38)).toEqual({ elsewhere: null });
+  expect(await withElsewhere(open, { elsewhere: null }, 0)).toEqual({ elsewhere: 38 });
 });

@@ -149,6 +149,11 @@ test("migrate status and report tell what the control says", async () => {
   expect((await command(["migrate", "status"], { configuration })).stdout).toMatch(
     /^shop: new, 0 %.*\nINSTANCE.*\nweb-1 +up to date/s,
   );
+  const late = played(async () => AT_FIRST);
+  late.status = { ...AT_FIRST, instances: AT_FIRST.instances.map((one) => ({ ...one, upToDate: false })) };
+  expect((await command(["migrate", "status"], { configuration: late.configuration })).stdout).toMatch(
+    /^web-1 +catching up +sees the last change at its next look$/m,
+  );
   const report = await command(["migrate", "report", "--json"], { configuration });
   expect(report.code).toBe(65);
   expect(report.json).toMatchObject({
