@@ -64,7 +64,9 @@ export interface Adapter<Native = unknown> {
   /**
    * Reads dead letters without consuming them, where the broker can browse: batches, oldest first, also those that a
    * receiver holds. Concurrent changes may be missed. Tokens are undefined. Memory is bounded by a batch and a few bytes
-   * per dead letter. Rejects with `not-found`. An adapter with this method supports {@link ReceiveOptions.wanted}.
+   * per dead letter. A last message with {@link IncomingMessage.unreadable} represents dead letters that could not be read:
+   * then the list is not complete. Rejects with `not-found`. An adapter with this method supports
+   * {@link ReceiveOptions.wanted}.
    */
   browse?(of: DeadLettersAddress): AsyncIterable<readonly IncomingMessage<Native>[]>;
 

@@ -74,8 +74,3 @@ export function describeAddress(address: Address): string {
   if (address.kind === "quarantine") return `quarantine log of ${describeAddress(address.of)}`;
   return `${address.kind} "${address.name}"`;
 }
-
-/** The verb that fits {@link describeAddress}: dead letters are plural. */
-export function agreeing<Verb extends string>({ kind }: Address, singular: Verb, plural: Verb): Verb {
-  return kind === "dead-letters" ? plural : singular;
-}

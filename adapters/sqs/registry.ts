@@ -1,6 +1,7 @@
 import { ListTopicsCommand } from "@aws-sdk/client-sns";
 import { GetQueueUrlCommand } from "@aws-sdk/client-sqs";
-import { type Address, agreeing, describeAddress, type TopicAddress } from "../../core/address.ts";
+import { type Address, describeAddress, type TopicAddress } from "../../core/address.ts";
+import { agreeing } from "../../core/counted.ts";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
 import { AnswerShapeError, type Clients } from "./connection.ts";
 import { asMessagingError, isMissing } from "./errors.ts";

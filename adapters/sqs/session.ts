@@ -16,7 +16,6 @@ import { addressesAmong, DeclaredTopology } from "../../core/adapter-support.ts"
 import {
   type Address,
   addressName,
-  agreeing,
   describeAddress,
   type QueueAddress,
   type Source,
@@ -24,6 +23,7 @@ import {
   type TopicAddress,
   type WorkAddress,
 } from "../../core/address.ts";
+import { agreeing } from "../../core/counted.ts";
 import { MessagingError } from "../../core/errors.ts";
 import { type Clients, destroyClients, makeClients } from "./connection.ts";
 import { decodeDeadLetter, Redriving } from "./dead-letters.ts";

@@ -6,7 +6,8 @@ import {
   SetQueueAttributesCommand,
 } from "@aws-sdk/client-sqs";
 import { QUARANTINE_KEPT_MS, type Topology } from "../../../core/adapter.ts";
-import { type Address, agreeing, describeAddress, type WorkAddress } from "../../../core/address.ts";
+import { type Address, describeAddress, type WorkAddress } from "../../../core/address.ts";
+import { agreeing } from "../../../core/counted.ts";
 import { DECLARE_IT, isMessagingError, MessagingError, SET_IT } from "../../../core/errors.ts";
 import { MAX_QUEUE_BYTES } from "../capabilities.ts";
 import type { Clients } from "../connection.ts";

@@ -35,13 +35,13 @@ test("in process, a look has everything that stands in order, also what others h
   expect(await looked()).toEqual(ids.slice(2));
   const { redeliveries, token } = inbox.messages[2] as IncomingMessage;
   expect([redeliveries, token === undefined]).toEqual([0, false]);
-  await direct.close();
   const nowhere = { kind: "dead-letters", of: { kind: "queue", name: "nowhere" } } as const;
   const missing = await adapter
     .browse(nowhere)
     .next()
     .catch((error: unknown) => error);
   expect(isMessagingError(missing, "not-found")).toBe(true);
+  await direct.close();
 });
 
 test("in process, a receiver passes over what is not wanted, outside of its prefetch, and gives it back in its place", async () => {
