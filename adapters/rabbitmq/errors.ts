@@ -280,7 +280,7 @@ export function operationError(error: unknown, what: string, next: string): Mess
 }
 
 function rightTo(what: string): string {
-  if (/^(look for|count) /.test(what)) return "a permission on it, such as read";
+  if (/^(look for|count) /.test(what)) return "any permission on it (write gives least away)";
   if (/^(consume|read) /.test(what)) return "the read permission on it";
   return what.startsWith("write ") ? "the write permission on it" : "that permission";
 }

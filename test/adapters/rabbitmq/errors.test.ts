@@ -8,7 +8,7 @@ import { openAdapter } from "./open-adapter.ts";
 import { scriptedServer } from "./scripted-server.ts";
 
 test.for([
-  ['count the messages of queue "orders"', "grant the user a permission on it, such as read"],
+  ['count the messages of queue "orders"', "grant the user any permission on it (write gives least away)"],
   ['consume from queue "orders"', "grant the user the read permission on it"],
   ['write to quarantine log of queue "orders"', "grant the user the write permission on it"],
 ] as const)("what is refused names the right that it takes: %s", ([what, next]) => {
