@@ -2,6 +2,7 @@ import type { ConnectionOptions } from "node:tls";
 import { type Channel, type ChannelModel, connect, type Options, type SocketOptions } from "amqplib";
 import { settleWithin } from "../../core/clock.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
+import { Fifo } from "../../core/fifo.ts";
 import { thrownText } from "../../core/foreign.ts";
 import { backoffMs } from "../../core/retry-policy.ts";
 import { connectError, isUnexplained, lostError, noneReached, refusalReason, ServerRefusal } from "./errors.ts";
@@ -185,6 +186,66 @@ export function guardClosing(link: Connection, ms: number, channel: Channel): vo
   };
 }
 
+/** The most channels for operations at once on a connection. */
+const MAX_OPERATIONS = 8;
+
+/**
+ * Lets operations open a quarter of a connection's channels at once, and eight at most. Without that bound, consumers that
+ * start together would all have operations in progress and find no channel for themselves.
+ */
+export class OperationTurns {
+  readonly #waiting = new Fifo<() => void>();
+  #free: number;
+
+  constructor(model: ChannelModel) {
+    const { channelMax } = model.connection as unknown as { readonly channelMax?: number };
+    this.#free = channelMax === undefined ? MAX_OPERATIONS : Math.max(1, Math.min(MAX_OPERATIONS, channelMax >> 2));
+    // Nothing waits for a connection that has ended: opening a channel rejects at once.
+    model.once("close", () => {
+      this.#free = Number.POSITIVE_INFINITY;
+      for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) next();
+    });
+  }
+
+  async take(): Promise<void> {
+    if (this.#free > 0) {
+      this.#free--;
+      return;
+    }
+    await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+
+  end(): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#free++;
+    else next();
+  }
+}
+
+/** Opens a channel for operations, when it is its turn. The turn ends when the channel is closed, by either side. */
+export async function openOperationChannel(link: Connection, ms: number): Promise<Channel> {
+  await link.operations.take();
+  let isOver = false;
+  const end = (): void => {
+    if (!isOver) link.operations.end();
+    isOver = true;
+  };
+  try {
+    const channel = await openChannel(link, ms);
+    channel.once("close", end);
+    const close = channel.close.bind(channel);
+    // It does not wait for the server's answer: a server that never answers must not use up the turns.
+    channel.close = (): Promise<void> => {
+      end();
+      return close();
+    };
+    return channel;
+  } catch (error) {
+    end();
+    throw error;
+  }
+}
+
 /** Runs an operation that may close its channel, on a channel opened for it. */
 export async function withChannel<Result>(
   link: Connection,
@@ -192,7 +253,7 @@ export async function withChannel<Result>(
   what: string,
   use: (channel: Channel) => Promise<Result>,
 ): Promise<Result> {
-  const channel = await openChannel(link, ms);
+  const channel = await openOperationChannel(link, ms);
   try {
     return await answered(link, ms, what, use(channel));
   } finally {
@@ -239,6 +300,8 @@ export interface Connection {
   readonly where: string;
   /** Redacts the server's texts. */
   readonly redactor: Redactor;
+  /** The turns of channels that are open for an operation only. */
+  readonly operations: OperationTurns;
   /** Why the connection ended, redacted; undefined while it is open, or without a reason. */
   readonly lostBecause?: unknown;
   /** Destroys the socket at once; for a connection that does not answer. */
@@ -364,6 +427,7 @@ export class SupervisedConnection {
         model,
         where: placeText(place),
         redactor,
+        operations: new OperationTurns(model),
         get lostBecause() {
           return cause;
         },

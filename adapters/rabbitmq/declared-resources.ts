@@ -1,6 +1,6 @@
 import type { Channel } from "amqplib";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
-import { answered, type Connection, openChannel, withChannel } from "./connection.ts";
+import { answered, type Connection, openOperationChannel, withChannel } from "./connection.ts";
 import {
   ACCESS_REFUSED,
   NOT_FOUND,
@@ -183,7 +183,7 @@ export async function runAll(
     for (let step = left.shift(); step !== undefined; step = left.shift()) {
       if (channel === undefined) {
         try {
-          channel = await openChannel(link, requestTimeoutMs);
+          channel = await openOperationChannel(link, requestTimeoutMs);
         } catch (error) {
           if (!isMessagingError(error, "overloaded") || working === 0) throw broken(step, error);
           // The connection has no more channels: the other workers do these steps.

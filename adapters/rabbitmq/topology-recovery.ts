@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Channel } from "amqplib";
 import { DECLARE_IT, isMessagingError, MessagingError } from "../../core/errors.ts";
-import { answered, type Connection, openChannel } from "./connection.ts";
+import { answered, type Connection, openOperationChannel } from "./connection.ts";
 import { checkExists, nameOf, type Resource } from "./declared-resources.ts";
 import { DELIVERY_EXCHANGE, LEVELS, levelName, UNDELIVERED_EXCHANGE, UNDELIVERED_QUEUE } from "./delay-levels.ts";
 import { NOT_FOUND, replyCode } from "./errors.ts";
@@ -31,7 +31,7 @@ export async function survey(
   const worker = async (): Promise<void> => {
     let channel: Channel | undefined;
     for (const resource of queue) {
-      channel ??= await openChannel(link, requestTimeoutMs);
+      channel ??= await openOperationChannel(link, requestTimeoutMs);
       try {
         const count = await answered(link, requestTimeoutMs, `look for ${resource}`, checkExists(channel, resource));
         if (count !== undefined) ready.set(resource, count);

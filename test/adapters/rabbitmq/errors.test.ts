@@ -1,5 +1,5 @@
 import { expect, onTestFinished, test } from "vitest";
-import { type Connection, openChannel } from "../../../adapters/rabbitmq/connection.ts";
+import { type Connection, OperationTurns, openChannel } from "../../../adapters/rabbitmq/connection.ts";
 import { problemsOf } from "../../../adapters/rabbitmq/declared-resources.ts";
 import { operationError } from "../../../adapters/rabbitmq/errors.ts";
 import { Redactor } from "../../../adapters/rabbitmq/redactor.ts";
@@ -22,12 +22,14 @@ test.for([
 test("channels that are used up name the server and what to do", async () => {
   const model = {
     connection: { channelMax: 12 },
+    once: () => undefined,
     createChannel: () => Promise.reject(new Error("No channels left to allocate")),
   } as unknown as Connection["model"];
   const link: Connection = {
     model,
     where: "rabbit.example:5672",
     redactor: new Redactor("guest"),
+    operations: new OperationTurns(model),
     cut: () => undefined,
   };
   await expect(openChannel(link, 1_000)).rejects.toThrow(

@@ -1,4 +1,7 @@
 import { afterAll, expect, test } from "vitest";
+import { rabbitmq } from "../../../adapters/rabbitmq/index.ts";
+import { createBroker } from "../../../core/create-broker.ts";
+import { queue } from "../../../core/destination.ts";
 import { describeRabbitMQ } from "../../brokers/suite.ts";
 import { until } from "../../brokers/until.ts";
 import { useVirtualHost } from "../conformance/virtual-host.ts";
@@ -78,5 +81,23 @@ describeRabbitMQ("limits that the server gives a connection", (broker) => {
     await until("a channel that is free", 60_000, () => session.adapter.depth(address));
     expect(session.signals).toEqual([]);
     await session.adapter.close();
+  });
+
+  test("consumers that begin together do not take each other's channels", async (context) => {
+    if (!rabbitmqctl) return context.skip("NOT RUN: rabbitmq was given by URL, rabbitmqctl cannot be used");
+    await set("channel_max", CHANNEL_MAX);
+    const broker = createBroker(rabbitmq({ url: host().url }));
+    const consume = (index: number) => broker.consume(queue(`${host().namePrefix}crowd-${index}`), () => {});
+    consume(0);
+    // It takes more operations than there are channels.
+    await broker.start();
+    await set("channel_max", 2_047);
+    for (let index = 1; index < CHANNEL_MAX + 3; index++) consume(index);
+    // The others, which begin again and again, need some.
+    await until("consumers to use the channels", 240_000, () => {
+      const states = broker.status().consumers.map(({ state }) => state);
+      expect(states.filter((state) => state === "running").length).toBeGreaterThanOrEqual(CHANNEL_MAX / 2);
+    });
+    await broker.stop();
   });
 });

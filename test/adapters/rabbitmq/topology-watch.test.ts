@@ -1,6 +1,6 @@
 import { EventEmitter } from "node:events";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import type { Connection } from "../../../adapters/rabbitmq/connection.ts";
+import { type Connection, OperationTurns } from "../../../adapters/rabbitmq/connection.ts";
 import type { Resource } from "../../../adapters/rabbitmq/declared-resources.ts";
 import { Redactor } from "../../../adapters/rabbitmq/redactor.ts";
 import { TopologyWatch } from "../../../adapters/rabbitmq/topology-recovery.ts";
@@ -22,18 +22,27 @@ class FakeServer {
   undelivered = 0;
 
   get link(): Connection {
-    const model = { createChannel: async () => this.#channel() } as unknown as Connection["model"];
-    return { where: "localhost:5672", model, redactor: new Redactor("guest"), cut: () => {} };
+    const model = {
+      connection: {},
+      once: () => {},
+      createChannel: async () => this.#channel(),
+    } as unknown as Connection["model"];
+    const operations = new OperationTurns(model);
+    return { where: "localhost:5672", model, operations, redactor: new Redactor("guest"), cut: () => {} };
   }
 
   #channel() {
+    const channel = new EventEmitter();
     const look = async (thing: Resource) => {
       this.looks.push(thing);
-      if (this.gone.has(thing)) throw Object.assign(new Error("NOT_FOUND"), { code: 404 });
-      if (this.refused.has(thing)) throw Object.assign(new Error("ACCESS_REFUSED"), { code: 403 });
+      const code = this.gone.has(thing) ? 404 : this.refused.has(thing) ? 403 : undefined;
+      if (code !== undefined) {
+        channel.emit("close");
+        throw Object.assign(new Error("refused"), { code });
+      }
       return { messageCount: thing === "queue anybroker.delay.undelivered" ? this.undelivered : 0 };
     };
-    return Object.assign(new EventEmitter(), {
+    return Object.assign(channel, {
       checkQueue: (name: string) => look(`queue ${name}`),
       checkExchange: (name: string) => look(`exchange ${name}`),
       close: async () => {},
