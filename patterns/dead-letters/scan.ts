@@ -140,7 +140,7 @@ export async function* scan(
     let complete = true;
     for await (const batch of browse.call(internals.adapter, source.deadLetters)) {
       options.signal?.throwIfAborted();
-      // An unreadable message stands for dead letters that the adapter could not read.
+      // An unreadable message represents dead letters that the adapter could not read.
       const readable = batch.filter(({ unreadable }) => unreadable === undefined);
       complete &&= readable.length === batch.length;
       yield letters(readable);

@@ -31,7 +31,7 @@ export async function* deadLetterIds(broker: Broker, of: WorkAddress): AsyncGene
   if (adapter.browse === undefined) yield await heldIds(internals, address);
   else {
     for await (const batch of adapter.browse(address)) {
-      // An unreadable message stands for dead letters that the adapter could not read.
+      // An unreadable message represents dead letters that the adapter could not read.
       yield batch.filter(({ unreadable }) => unreadable === undefined).map(({ id }) => id);
     }
   }
