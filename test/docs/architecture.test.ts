@@ -27,7 +27,7 @@ test("no row of the tour names a file without a name in it", () => {
   expect(text.match(/^\|.*\| +\|.*$/gm) ?? []).toEqual([]);
 });
 
-test("the pages stay short: 35,000 words in docs/, 8,500 in its guides, 8 kB of README", () => {
+test("the pages stay short: 35,000 words in docs/, 9,000 in its guides, 8 kB of README", () => {
   const wordsIn = (folder: string): number =>
     readdirSync(join(ROOT, folder))
       .filter((name) => name.endsWith(".md"))
@@ -39,6 +39,6 @@ test("the pages stay short: 35,000 words in docs/, 8,500 in its guides, 8 kB of 
       )
       .reduce((sum, count) => sum + count, 0);
   expect(wordsIn("docs")).toBeLessThanOrEqual(35_000);
-  expect(wordsIn("docs/guides")).toBeLessThanOrEqual(8_500);
+  expect(wordsIn("docs/guides")).toBeLessThanOrEqual(9_000);
   expect(readFileSync(join(ROOT, "README.md")).length).toBeLessThanOrEqual(8 * 1024);
 });
