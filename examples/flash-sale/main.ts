@@ -58,6 +58,8 @@ async function run(): Promise<void> {
   const job = { saleName, ledgerFile: join(folder, "ledger") };
   const crew = new Crew(adapter.name === "memory" ? inProcess(job, newAdapter) : processes(job), say);
   await Promise.all([crew.start("orders", 3), ...SUBSCRIPTIONS.map((name) => crew.start(name, 1))]);
+  say("All customers order at once, workers are slower, one order always fails, and a worker is killed.");
+  say("Shown: backpressure, retries, a dead letter, and that no accepted order is lost.\n");
   say(`${ORDERS} orders on ${adapter.name} (${saleName}), 3 workers, subscriptions ${SUBSCRIPTIONS.join(" and ")}`);
 
   const selling = sell(customerOrders(ORDERS));
@@ -149,5 +151,13 @@ function close(complete: boolean, dead: number | undefined): void {
   const notAccepted = ORDERS - ledger.acceptedCount;
   say(`dead letters of the queue, as ${adapter.name} counts them: ${dead ?? "it could not be asked"}`);
   say(`accepted ${ledger.acceptedCount}, not accepted ${notAccepted}, lost ${lost}`);
-  if (lost > 0 || notAccepted > 0) process.exitCode = 1;
+  const duplicates = rows.reduce((sum, row) => sum + row.duplicates, 0);
+  if (lost === 0 && notAccepted === 0) {
+    say(
+      `Proven: each accepted order was handled or is a dead letter. The kill cost ${duplicates} duplicates and no loss.`,
+    );
+    return;
+  }
+  say("NOT proven: see what is lost or not accepted.");
+  process.exitCode = 1;
 }
