@@ -176,13 +176,8 @@ describe("PublisherEngine and its batchers", () => {
   });
 
   it("calls a refusal after an unanswered try unconfirmed, and keeps the refusal as its cause", async () => {
-    const time = new VirtualTime();
-    const adapter = new RecordingAdapter();
-    adapter.holds = true;
-    const publishing = new PublisherEngine(adapter, {}, new ProcessClock(time), new Prng("batcher"));
-    publishing.connected(true);
-    const ends: unknown[] = [];
-    publishing.send(publishing.route(ADDRESS, false), outgoingMessage("1")).catch((error) => ends.push(error));
+    const { adapter, ends, send, time } = held();
+    send("1");
     await settled();
     adapter.handed[0]?.report(0, UNKNOWN);
     await time.until(() => adapter.handed.length === 2, 5_000);
@@ -191,16 +186,8 @@ describe("PublisherEngine and its batchers", () => {
     expect(ends).toMatchObject([{ code: "unconfirmed", cause: { code: "refused" } }]);
   });
 
-  it("calls a refusal, or a deadline, after a try that was never written by its name", async () => {
-    const time = new VirtualTime();
-    const adapter = new RecordingAdapter();
-    adapter.holds = true;
-    const publishing = new PublisherEngine(adapter, {}, new ProcessClock(time), new Prng("batcher"));
-    publishing.connected(true);
-    const ends: unknown[] = [];
-    const send = (id: string): void => {
-      publishing.send(publishing.route(ADDRESS, false), outgoingMessage(id)).catch((error) => ends.push(error));
-    };
+  it("keeps the code of a refusal, or a deadline, after a try that was never written", async () => {
+    const { adapter, ends, publishing, send, time } = held();
     const unsent = { status: "unknown", cause: new Error("no channel"), unsent: true } as const;
     send("1");
     await settled();
@@ -218,3 +205,18 @@ describe("PublisherEngine and its batchers", () => {
     expect(ends[1]).toMatchObject({ code: "timeout" });
   });
 });
+
+/** A publisher whose adapter reports only what the test tells it to, and the errors of its sends. */
+function held() {
+  const time = new VirtualTime();
+  const adapter = new RecordingAdapter();
+  adapter.holds = true;
+  const publishing = new PublisherEngine(adapter, {}, new ProcessClock(time), new Prng("batcher"));
+  publishing.connected(true);
+  const ends: unknown[] = [];
+  const route = publishing.route(ADDRESS, false);
+  const send = (id: string): void => {
+    publishing.send(route, outgoingMessage(id)).catch((error) => ends.push(error));
+  };
+  return { time, adapter, publishing, ends, send };
+}
