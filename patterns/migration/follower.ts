@@ -1,4 +1,5 @@
 import type { Clock, Timer } from "../../core/clock.ts";
+import { MessagingError } from "../../core/errors.ts";
 import { thrownText } from "../../core/foreign.ts";
 import { ask } from "../../core/stores.ts";
 import { inForce, type MigrationState, refuseOtherDestinations, type Side, stateIn } from "./state.ts";
@@ -144,8 +145,8 @@ export class Follower {
     const begun = clock.monotonic();
     const beat = { instance, acting: this.#acting, leaseMs, report: report(this.#problem) };
     const stored = await this.#ask(() => store.beat(migration, beat));
-    // A slow answer may arrive after a newer one.
-    if (stored.revision < this.#revision || !this.#running) return;
+    if (!this.#running) return;
+    if (stored.revision < this.#revision) throw wentBack(migration, stored.revision, this.#revision);
     const state = this.#read(stored);
     this.#readAt = begun;
     this.#storeTime = stored.now;
@@ -222,4 +223,10 @@ export function settledChange(state: MigrationState, stored: StoredMigration): M
 function textOf(error: unknown): string {
   const text = thrownText(error);
   return text.slice(0, LONGEST_PROBLEM);
+}
+
+/** Somebody deleted the state, or replaced it by an older one. To follow it could send to the other broker again. */
+function wentBack(migration: string, found: number, known: number): MessagingError {
+  const what = `the state of migration "${migration}" has revision ${found}, and this instance has seen ${known}`;
+  return new MessagingError("conflict", `${what}: it was deleted, or replaced by an older one; restore it from a copy`);
 }

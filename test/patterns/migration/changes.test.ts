@@ -160,6 +160,22 @@ test("an instance that cannot read the state refuses to publish, and goes on whe
   await eventually(() => expect(world.effects.get(sources.emails)).toHaveLength(1));
 });
 
+test("an instance that finds an older state refuses to publish, and says why", async () => {
+  const world = new World();
+  const { broker, events } = await world.started();
+  await world.control().advance();
+  const name = "migration";
+  await eventually(async () => expect((await world.store.read(name)).revision).toBeGreaterThan(0));
+  await world.store.forget(name);
+  await eventually(() =>
+    expect(events).toContainEqual({
+      type: "stale",
+      error: expect.objectContaining({ code: "conflict", message: expect.stringMatching(/was deleted.*restore it/) }),
+    }),
+  );
+  await expect(broker.send(world.catalog.emails, { customer: "ada", n: 0 })).rejects.toMatchObject({ code: "closed" });
+});
+
 test("a change waits for the lease of an instance that died, and for no longer", async () => {
   const world = new World();
   await world.started();
