@@ -2,6 +2,7 @@ import type { Admin } from "kafkajs";
 import type { SubscriptionDeclaration, Topology } from "../../core/adapter.ts";
 import { DeclaredTopology } from "../../core/adapter-support.ts";
 import { describeAddress } from "../../core/address.ts";
+import { forEachAtOnce } from "../../core/concurrency.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import type { Cluster } from "./cluster.ts";
 import { isMissing, operationError } from "./errors.ts";
@@ -212,7 +213,7 @@ class TopologySetup {
       wanted.filter(({ name }) => !owned.has(name)),
       brokers,
     );
-    await each(subscriptions, async (subscription) => {
+    await forEachAtOnce(CONCURRENCY, subscriptions, async (subscription) => {
       if (this.#failed.has(subscription.address.topic)) this.#failed.add(topicName(subscription.address));
       else await this.#position(subscription, isNew(subscription));
     });
@@ -301,14 +302,6 @@ const MAX_PER_REQUEST = 50;
 const MAX_DESCRIBED = 500;
 /** How many positions are set at a time: each takes several requests. */
 const CONCURRENCY = 8;
-
-async function each<Item>(items: readonly Item[], run: (item: Item) => Promise<void>): Promise<void> {
-  const queue = items.values();
-  const worker = async (): Promise<void> => {
-    for (const item of queue) await run(item);
-  };
-  await Promise.all(Array.from({ length: Math.min(CONCURRENCY, items.length) }, worker));
-}
 
 function describe({ name, what }: PlannedTopic): string {
   const topic = `topic "${name}"`;

@@ -1,8 +1,8 @@
 import type { ConnectionOptions } from "node:tls";
 import { type Channel, type ChannelModel, connect, type Options, type SocketOptions } from "amqplib";
 import { settleWithin } from "../../core/clock.ts";
+import { Slots } from "../../core/concurrency.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
-import { Fifo } from "../../core/fifo.ts";
 import { thrownText } from "../../core/foreign.ts";
 import { backoffMs } from "../../core/retry-policy.ts";
 import { connectError, isUnexplained, lostError, noneReached, refusalReason, ServerRefusal } from "./errors.ts";
@@ -193,48 +193,29 @@ const MAX_OPERATIONS = 8;
  * Lets operations open a quarter of a connection's channels at once, and eight at most. Without that bound, consumers that
  * start together would all have operations in progress and find no channel for themselves.
  */
-export class OperationTurns {
-  readonly #waiting = new Fifo<() => void>();
-  #free: number;
-
-  constructor(model: ChannelModel) {
-    const { channelMax } = model.connection as unknown as { readonly channelMax?: number };
-    this.#free = channelMax === undefined ? MAX_OPERATIONS : Math.max(1, Math.min(MAX_OPERATIONS, channelMax >> 2));
-    // Nothing waits for a connection that has ended: opening a channel rejects at once.
-    model.once("close", () => {
-      this.#free = Number.POSITIVE_INFINITY;
-      for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) next();
-    });
-  }
-
-  async take(): Promise<void> {
-    if (this.#free > 0) {
-      this.#free--;
-      return;
-    }
-    await new Promise<void>((resolve) => this.#waiting.push(resolve));
-  }
-
-  end(): void {
-    const next = this.#waiting.shift();
-    if (next === undefined) this.#free++;
-    else next();
-  }
+export function operationSlots(model: ChannelModel): Slots {
+  const { channelMax } = model.connection as unknown as { readonly channelMax?: number };
+  const slots = new Slots(
+    channelMax === undefined ? MAX_OPERATIONS : Math.max(1, Math.min(MAX_OPERATIONS, channelMax >> 2)),
+  );
+  // Nothing waits for a connection that has ended: opening a channel rejects at once.
+  model.once("close", () => slots.setMost(Number.POSITIVE_INFINITY));
+  return slots;
 }
 
-/** Opens a channel for operations, when it is its turn. The turn ends when the channel is closed, by either side. */
+/** Opens a channel for operations, when a slot is free. The slot is free again when the channel is closed, by either side. */
 export async function openOperationChannel(link: Connection, ms: number): Promise<Channel> {
   await link.operations.take();
   let isOver = false;
   const end = (): void => {
-    if (!isOver) link.operations.end();
+    if (!isOver) link.operations.give();
     isOver = true;
   };
   try {
     const channel = await openChannel(link, ms);
     channel.once("close", end);
     const close = channel.close.bind(channel);
-    // It does not wait for the server's answer: a server that never answers must not use up the turns.
+    // It does not wait for the server's answer: a server that never answers must not use up the slots.
     channel.close = (): Promise<void> => {
       end();
       return close();
@@ -300,8 +281,8 @@ export interface Connection {
   readonly where: string;
   /** Redacts the server's texts. */
   readonly redactor: Redactor;
-  /** The turns of channels that are open for an operation only. */
-  readonly operations: OperationTurns;
+  /** The slots of channels that are open for an operation only. */
+  readonly operations: Slots;
   /** Why the connection ended, redacted; undefined while it is open, or without a reason. */
   readonly lostBecause?: unknown;
   /** Destroys the socket at once; for a connection that does not answer. */
@@ -427,7 +408,7 @@ export class SupervisedConnection {
         model,
         where: placeText(place),
         redactor,
-        operations: new OperationTurns(model),
+        operations: operationSlots(model),
         get lostBecause() {
           return cause;
         },

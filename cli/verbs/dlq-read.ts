@@ -1,3 +1,4 @@
+import { forEachAtOnce } from "../../core/concurrency.ts";
 import type { Destination } from "../../core/destination.ts";
 import { isMessagingError } from "../../core/errors.ts";
 import type { DeadLetterEntry, Groups } from "../../patterns/dead-letters/index.ts";
@@ -207,17 +208,12 @@ async function readAll<Result>(
 ): Promise<readonly Result[]> {
   const bar = progressBar(terminal, "reading", all.length);
   const results: Result[] = [];
-  const open = [...all.entries()];
   let done = 0;
-  const readNext = async (): Promise<void> => {
-    for (let next = open.shift(); next !== undefined; next = open.shift()) {
-      const [index, one] = next;
+  try {
+    await forEachAtOnce(MOST_AT_ONCE, all.entries(), async ([index, one]) => {
       results[index] = await read(one);
       bar.update(++done);
-    }
-  };
-  try {
-    await Promise.all(Array.from({ length: MOST_AT_ONCE }, readNext));
+    });
   } finally {
     bar.stop();
   }

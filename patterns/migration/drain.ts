@@ -3,6 +3,7 @@ import { addressName, type DeadLettersAddress, type WorkAddress } from "../../co
 import type { Broker } from "../../core/broker.ts";
 import { type BrokerInternals, internalsOf } from "../../core/broker-internals.ts";
 import { type Clock, pause } from "../../core/clock.ts";
+import { forEachAtOnce } from "../../core/concurrency.ts";
 import type { Destination } from "../../core/destination.ts";
 import { isMessagingError, MessagingError } from "../../core/errors.ts";
 import { shownId } from "../../core/foreign.ts";
@@ -141,21 +142,16 @@ export class Leftovers {
     const { moved } = (await changes.read()).state;
     const done = new Set(moved?.side === side ? moved.sources : []);
     const pace = new SharedPace(clock, rate);
-    const open = [...plan.works()];
     const failures: unknown[] = [];
-    const takeNext = async (): Promise<void> => {
-      for (let work = open.shift(); work !== undefined; work = open.shift()) {
-        const { destination, ordered } = work;
-        // Dead letters last: messages that are handled meanwhile may become dead letters.
-        const contents: readonly BridgeContent[] = ordered ? ["dead-letters"] : ["messages", "dead-letters"];
-        try {
-          for (const content of contents) await this.#moveOne({ side, from, to, destination, content, done, pace });
-        } catch (error) {
-          failures.push(error);
-        }
+    await forEachAtOnce(MOST_BRIDGES, plan.works(), async ({ destination, ordered }) => {
+      // Dead letters last: messages that are handled meanwhile may become dead letters.
+      const contents: readonly BridgeContent[] = ordered ? ["dead-letters"] : ["messages", "dead-letters"];
+      try {
+        for (const content of contents) await this.#moveOne({ side, from, to, destination, content, done, pace });
+      } catch (error) {
+        failures.push(error);
       }
-    };
-    await Promise.all(Array.from({ length: MOST_BRIDGES }, takeNext));
+    });
     // A source that cannot be moved does not stop the others, and its error says more than a timeout.
     const first = failures.find((error) => !isMessagingError(error, "timeout")) ?? failures[0];
     if (first !== undefined) throw first;

@@ -14,6 +14,7 @@ import {
   randomOf,
 } from "../../core/checks.ts";
 import { type Clock, StopTime } from "../../core/clock.ts";
+import { Slots } from "../../core/concurrency.ts";
 import { DEFAULT_STOP_MS } from "../../core/consume/consumer.ts";
 import type { Handler, Middleware } from "../../core/delivery.ts";
 import type { Queue, Topic } from "../../core/destination.ts";
@@ -42,7 +43,7 @@ import { CarriedDestinations } from "./carried.ts";
 import type { Migration, MigrationControl, MigrationEvent, MigrationOptions } from "./contract.ts";
 import { Control } from "./control.ts";
 import { Follower } from "./follower.ts";
-import { handlerAt, MovingConsumer, Slots } from "./moving-consumer.ts";
+import { handlerAt, MovingConsumer } from "./moving-consumer.ts";
 import { checkKind, MovingSends, movingInternals } from "./moving-sends.ts";
 import { Plan, subscriptionOptions } from "./plan.ts";
 import { Recording } from "./recording.ts";

@@ -1,5 +1,6 @@
 import type { Broker, Consumer, ConsumerStatus } from "../../core/broker.ts";
 import { checkInteger } from "../../core/checks.ts";
+import type { Slots } from "../../core/concurrency.ts";
 import {
   type Delivery,
   type Handler,
@@ -13,33 +14,6 @@ import type { BarrierAlignment } from "./barrier.ts";
 import { Barrier } from "./carried.ts";
 import type { Recording } from "./recording.ts";
 import type { Side } from "./state.ts";
-
-/** Limits the concurrent handlers over both brokers. */
-export class Slots {
-  most: number;
-  #taken = 0;
-  #waiting: (() => void)[] = [];
-
-  constructor(most: number) {
-    this.most = most;
-  }
-
-  async take(): Promise<void> {
-    while (this.#taken >= this.most) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    this.#taken++;
-  }
-
-  give(): void {
-    this.#taken--;
-    this.#waiting.shift()?.();
-  }
-
-  setMost(most: number): void {
-    this.most = most;
-    // Each checks the limit again.
-    for (const wake of this.#waiting.splice(0)) wake();
-  }
-}
 
 /** One consumer over both brokers. */
 export class MovingConsumer implements Consumer {

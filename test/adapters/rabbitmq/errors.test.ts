@@ -1,5 +1,5 @@
 import { expect, onTestFinished, test } from "vitest";
-import { type Connection, OperationTurns, openChannel } from "../../../adapters/rabbitmq/connection.ts";
+import { type Connection, openChannel, operationSlots } from "../../../adapters/rabbitmq/connection.ts";
 import { problemsOf } from "../../../adapters/rabbitmq/declared-resources.ts";
 import { operationError } from "../../../adapters/rabbitmq/errors.ts";
 import { Redactor } from "../../../adapters/rabbitmq/redactor.ts";
@@ -29,7 +29,7 @@ test("channels that are used up name the server and what to do", async () => {
     model,
     where: "rabbit.example:5672",
     redactor: new Redactor("guest"),
-    operations: new OperationTurns(model),
+    operations: operationSlots(model),
     cut: () => undefined,
   };
   await expect(openChannel(link, 1_000)).rejects.toThrow(

@@ -1,6 +1,6 @@
 import { EventEmitter } from "node:events";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { type Connection, OperationTurns } from "../../../adapters/rabbitmq/connection.ts";
+import { type Connection, operationSlots } from "../../../adapters/rabbitmq/connection.ts";
 import type { Resource } from "../../../adapters/rabbitmq/declared-resources.ts";
 import { Redactor } from "../../../adapters/rabbitmq/redactor.ts";
 import { TopologyWatch } from "../../../adapters/rabbitmq/topology-recovery.ts";
@@ -27,7 +27,7 @@ class FakeServer {
       once: () => {},
       createChannel: async () => this.#channel(),
     } as unknown as Connection["model"];
-    const operations = new OperationTurns(model);
+    const operations = operationSlots(model);
     return { where: "localhost:5672", model, operations, redactor: new Redactor("guest"), cut: () => {} };
   }
 
