@@ -14,7 +14,7 @@ const GONE = new MessagingError("not-found", "no such topic");
 function world({ restorable = false, requestTimeoutMs = 10_000 } = {}) {
   const ended = new AbortController();
   const told = {
-    stands: true,
+    exists: true,
     restored: 0,
     answers: [] as SendResult[],
     isSilent: false,
@@ -38,7 +38,7 @@ function world({ restorable = false, requestTimeoutMs = 10_000 } = {}) {
       ...at,
       topicId: "id",
       first: async () => {
-        if (!told.stands) throw GONE;
+        if (!told.exists) throw GONE;
         return told.first;
       },
       end: async () => records.length,
@@ -79,7 +79,7 @@ function world({ restorable = false, requestTimeoutMs = 10_000 } = {}) {
     openLog,
     restore: async () => {
       told.restored++;
-      told.stands = restorable;
+      told.exists = restorable;
       return restorable;
     },
     ended: ended.signal,
@@ -132,7 +132,7 @@ test("a topic that is gone is made again where that is allowed", async () => {
   const allowed = world({ restorable: true });
   allowed.told.answers = [{ status: "rejected", error: GONE }];
   await allowed.log.append("a");
-  allowed.told.stands = false;
+  allowed.told.exists = false;
   expect(await allowed.log.read()).toEqual(["a"]);
   expect(allowed.told.restored).toBe(2);
   const refused = world();

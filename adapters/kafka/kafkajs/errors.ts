@@ -101,13 +101,13 @@ export function unansweredError(
   const given = `this client speaks ${has.tls ? "TLS (ssl)" : "no TLS (ssl)"} and ${has.sasl ? "logs in (sasl)" : "does not log in (sasl)"}`;
   return new MessagingError(
     "unreachable",
-    `${describeBroker(address)} ended the connection before it answered (${reasonOf(reason)}): ${given}; check that this listener is of the same kind, and give ssl and sasl as it wants them${outcomeText(has)}`,
+    `${describeBroker(address)} ended the connection before it answered (${reasonOf(reason)}): ${given}; check that this listener is of the same kind, and give ssl and sasl as it wants them${outcomeText(has.isOpen)}`,
     { cause: reason },
   );
 }
 
 /** Before a connection is open, only a login is asked for. */
-function outcomeText({ isOpen }: { readonly isOpen: boolean }): string {
+function outcomeText(isOpen: boolean): string {
   return isOpen ? "; what was asked may have been done" : "";
 }
 
@@ -117,7 +117,7 @@ export function garbledError(address: Address, reason: unknown, isOpen: boolean)
     address.namedBy === undefined ? "check host, port and TLS, and what listens there" : addressAdvice(address);
   return new MessagingError(
     "unreachable",
-    `${describeBroker(address)} answered what is no Kafka (${reasonOf(reason)}); ${advice}${outcomeText({ isOpen })}`,
+    `${describeBroker(address)} answered what is no Kafka (${reasonOf(reason)}); ${advice}${outcomeText(isOpen)}`,
     { cause: reason },
   );
 }

@@ -42,7 +42,7 @@ test("lists what the new broker cannot do, and wants it accepted by name", async
 });
 
 test("finds names that the new broker cannot carry before anything is begun", async () => {
-  const long = queue("a.name.that.is.so.long.that.the.cloud.has.no.room.for.it.and.for.what.stands.behind.it");
+  const long = queue("a.name.that.is.so.long.that.the.cloud.has.no.room.for.it.and.for.what.comes.behind.it");
   const state = memoryMigrationStore();
   const to = sqs({ region: "eu-central-1" });
   const control = migrationControl({ from: memory(), to, destinations: [long], state });
